@@ -1,0 +1,6 @@
+"""What `./gantry` does before Gantry's own environment exists: standard library only.
+
+commands     the command line: up, test, check, bench, manage
+packages     system packages: which are missing, and installing them
+environment  uv and the virtual environment made from uv.lock
+"""

@@ -1,0 +1,118 @@
+"""The commands of `./gantry`. Each prepares what it needs, then becomes the program that does the work."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from bootstrap.environment import ROOT, CannotPrepare, prepare
+from bootstrap.packages import REDIS_NEED, TEST_NEEDS, install, search_path
+from bootstrap.terminal import say
+
+HELP = """\
+Gantry: containers and images on many hosts, in the browser.
+
+  ./gantry up [options]     start everything; the first start prints the link that makes an administrator
+      --listen HOST:PORT          where the pages are served (127.0.0.1:8420)
+      --gateway-listen HOST:PORT  where hosts dial in (the same host, the port after)
+      --tls [CERT KEY]            serve over TLS, with a self-made certificate unless one is given
+      --engine auto|docker|podman|none|unix:///PATH
+                                  the engine of this machine (auto: the first socket found)
+      --home DIR                  the folder of all state (/var/lib/gantry for root,
+                                  else ~/.local/state/gantry)
+  ./gantry test [pytest arguments]   run the tests, installing what they need
+  ./gantry check                     formatting, lint, types, imports, migrations
+  ./gantry bench [NAME] [--json]     measure against the engines themselves
+  ./gantry manage COMMAND …          Django's own commands
+
+Missing system packages are named, then installed as root or with sudo: on a terminal after asking,
+otherwise at once. GANTRY_INSTALL=no declines without a question, GANTRY_INSTALL=yes consents.
+"""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run one command; give back the exit code where it does not replace this process."""
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(HELP, end="")
+        return 0 if arguments else 2
+    command = COMMANDS.get(arguments[0])
+    if command is None:
+        say(f"there is no command “{arguments[0]}”; ./gantry --help lists them.")
+        return 2
+    os.environ["PATH"] = search_path()
+    try:
+        return command(list(arguments[1:]))
+    except CannotPrepare as exc:
+        say(str(exc))
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+def _become(python: Path, *arguments: str) -> NoReturn:
+    """Replace this process: signals and the exit code are then the program's own."""
+    sys.stdout.flush()
+    os.execv(python, [str(python), *arguments])
+
+
+def up(arguments: list[str]) -> int:
+    if set(arguments) & {"-h", "--help"}:
+        print(HELP, end="")
+        return 0
+    # Declined, `up` goes on: it says itself what it cannot start.
+    install([REDIS_NEED], "Gantry")
+    _become(prepare(development=False), str(ROOT / "manage.py"), "up", *arguments)
+
+
+def test(arguments: list[str]) -> int:
+    if lacking := install(TEST_NEEDS, "The full test run"):
+        names = ", ".join(f"{need.package} ({need.purpose})" for need in lacking)
+        say(f"going on without {names}: tests that need them are skipped and listed at the end.")
+    python = prepare(development=True)
+    os.chdir(ROOT)
+    _become(python, "-m", "pytest", *arguments)
+
+
+def check(arguments: list[str]) -> int:
+    """Every check runs, so that one call shows all there is to mend; 1 when any failed."""
+    python = prepare(development=True)
+    tools = python.parent
+    steps = {
+        "format": [tools / "ruff", "format", "--check", "."],
+        "lint": [tools / "ruff", "check", "."],
+        "types": [tools / "mypy"],
+        "imports": [tools / "lint-imports"],
+        "migrations": [python, "manage.py", "makemigrations", "--check", "--dry-run"],
+    }
+    failed = []
+    with tempfile.TemporaryDirectory(prefix="gantry-check-") as home:
+        environment = {**os.environ, "GANTRY_HOME": home}
+        for name, step in steps.items():
+            if subprocess.run([str(word) for word in step], cwd=ROOT, env=environment, check=False).returncode:
+                failed.append(name)
+    say(f"check failed: {', '.join(failed)}." if failed else "check passed.")
+    return 1 if failed else 0
+
+
+def bench(arguments: list[str]) -> int:
+    python = prepare(development=True)
+    os.chdir(ROOT)
+    _become(python, "-m", "bench", *arguments)
+
+
+def manage(arguments: list[str]) -> int:
+    _become(prepare(development=False), str(ROOT / "manage.py"), *arguments)
+
+
+COMMANDS: dict[str, Callable[[list[str]], int]] = {
+    "up": up,
+    "test": test,
+    "check": check,
+    "bench": bench,
+    "manage": manage,
+}
