@@ -1,0 +1,81 @@
+"""Fixtures every test may use: real engines, a registry, a tiny image. See the docstrings in tests/support/.
+
+Session-wide (shared: use ``unique()`` names, do not stop them):
+    docker_engine, podman_engine   an EngineProcess each: .socket, .request(), .cli(), .run()
+    registry                       a Registry: .address, .push(image, "gantry/name:tag")
+    busybox_image                  the reference "127.0.0.1:PORT/gantry/busybox:1", pushed to ``registry``
+    busybox_loaded                 the same reference, pulled into docker_engine and podman_engine on demand:
+                                   busybox_loaded(docker_engine) → reference
+A test that kills, freezes or fills an engine starts its own: ``with Dockerd() as engine: …`` (0.3 s).
+"""
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from tests.support.engines import Dockerd, EngineProcess, Podman
+from tests.support.images import TestImage, busybox, busybox_why_not
+from tests.support.registry import Registry
+from tests.support.scratch import sweep
+
+
+def need(*reasons: str) -> None:
+    """Skip the test with the first reason that is not empty (``Dockerd.why_not()`` and its like)."""
+    for reason in reasons:
+        if reason:
+            pytest.skip(reason)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_leftovers() -> None:
+    """Clear away what a killed test run left behind."""
+    sweep()
+
+
+@pytest.fixture(scope="session")
+def docker_engine() -> Iterator[EngineProcess]:
+    """A Docker Engine for the whole run."""
+    need(Dockerd.why_not())
+    with Dockerd() as engine:
+        yield engine
+
+
+@pytest.fixture(scope="session")
+def podman_engine() -> Iterator[EngineProcess]:
+    """A Podman service for the whole run."""
+    need(Podman.why_not())
+    with Podman() as engine:
+        yield engine
+
+
+@pytest.fixture(scope="session")
+def registry() -> Iterator[Registry]:
+    """A registry without passwords for the whole run."""
+    need(Registry.why_not())
+    with Registry() as registry:
+        yield registry
+
+
+@pytest.fixture(scope="session")
+def busybox_archive() -> TestImage:
+    """The tiny image itself."""
+    need(busybox_why_not())
+    return busybox()
+
+
+@pytest.fixture(scope="session")
+def busybox_image(registry: Registry, busybox_archive: TestImage) -> str:
+    """The reference of busybox in the registry."""
+    return registry.push(busybox_archive, "gantry/busybox:1")
+
+
+@pytest.fixture(scope="session")
+def busybox_loaded(busybox_image: str, busybox_archive: TestImage) -> Callable[[EngineProcess], str]:
+    """Puts busybox on an engine (once) and answers its reference there."""
+
+    def load(engine: EngineProcess) -> str:
+        if engine.request("GET", f"/images/{busybox_image}/json")[0] != 200:
+            engine.load(busybox_archive.archive(busybox_image))
+        return busybox_image
+
+    return load
