@@ -1,0 +1,8 @@
+from django.apps import AppConfig
+
+
+class ContainersConfig(AppConfig):
+    name = "containers"
+
+    def ready(self) -> None:
+        from containers import work  # noqa: F401  registers this app's kinds of operation

@@ -1,0 +1,75 @@
+"""Verbs on people. Each is one transaction; the audit row is the caller's, in the layer above."""
+
+from __future__ import annotations
+
+from django.db import transaction
+from django.utils import timezone
+
+from controlplane.access.models import Invitation, Role, User, hash_token
+from controlplane.lib.errors import Conflict, NotFound
+
+
+def first_administrator_link(base_url: str) -> str | None:
+    """A fresh one-time link that creates the first administrator, or None once there is one.
+
+    Links printed by earlier starts end here, so that at most one is open.
+    """
+    with transaction.atomic():
+        if User.objects.filter(role=Role.ADMINISTRATOR, is_active=True).exists():
+            return None
+        Invitation.objects.filter(created_by=None).open().update(expires_at=timezone.now())
+        _, token = Invitation.issue(Role.ADMINISTRATOR)
+    return f"{base_url.rstrip('/')}/setup/{token}/"
+
+
+def open_invitation(token: str) -> Invitation:
+    """The invitation of `token`. Raises NotFound when it is unknown, used or expired."""
+    invitation = Invitation.objects.open().filter(token_hash=hash_token(token)).first()
+    if invitation is None:
+        raise NotFound(
+            "This link has been used, has expired, or never was.",
+            "Ask an administrator for a new one; before there is one, restart Gantry and take the link it prints.",
+        )
+    return invitation
+
+
+@transaction.atomic
+def accept_invitation(token: str, user: User) -> User:
+    """Save `user` with the invitation's role and end the invitation. Raises NotFound as `open_invitation`."""
+    invitation = open_invitation(token)
+    claimed = Invitation.objects.filter(pk=invitation.pk).open().update(used_at=timezone.now())
+    if claimed != 1:
+        raise NotFound("This link has just been used.", "Ask for a new one.")
+    user.role = invitation.role
+    user.save()
+    Invitation.objects.filter(pk=invitation.pk).update(used_by=user)
+    return user
+
+
+def _refuse_without_administrator(user: User) -> None:
+    others = User.objects.select_for_update().filter(role=Role.ADMINISTRATOR, is_active=True)
+    if not others.exclude(pk=user.pk).exists():
+        raise Conflict(
+            f"{user.display} is the last administrator.", "Make somebody else an administrator first."
+        )
+
+
+@transaction.atomic
+def set_role(user: User, role: str) -> None:
+    """Give `user` another role. Raises Conflict when no administrator would be left."""
+    if role != Role.ADMINISTRATOR and user.is_administrator:
+        _refuse_without_administrator(user)
+    user.role = role
+    user.save(update_fields=["role"])
+
+
+@transaction.atomic
+def set_active(user: User, active: bool) -> None:
+    """Let `user` in or keep them out; their open pages and streams end within seconds.
+
+    Raises Conflict when no administrator would be left.
+    """
+    if not active and user.is_administrator:
+        _refuse_without_administrator(user)
+    user.is_active = active
+    user.save(update_fields=["is_active"])

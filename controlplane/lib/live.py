@@ -1,0 +1,41 @@
+"""Small facts for open pages: "hosts", "container.7" changed. The page's socket turns them into fetches.
+
+A topic is `kind` or `kind.<id>`. Facts carry no data, so that filters, paging and rights stay in the view.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from asgiref.sync import async_to_sync
+from channels.layers import get_channel_layer
+from django.db import transaction
+from redis.exceptions import RedisError
+
+log = logging.getLogger(__name__)
+
+# What a channel layer raises when Redis is away. Live facts are a courtesy: a page that missed one fetches
+# again when its socket reconnects, and no change may fail because of them.
+LAYER_ERRORS = (RedisError, OSError, TimeoutError)
+
+
+def group(topic: str) -> str:
+    """The Channels group of `topic`."""
+    return f"live.{topic}"
+
+
+async def announce(*topics: str) -> None:
+    """Tell open pages now. For asyncio code whose write has been committed."""
+    layer = get_channel_layer()
+    for topic in topics:
+        try:
+            await layer.group_send(group(topic), {"type": "live.changed", "topic": topic})
+        except LAYER_ERRORS as exc:
+            log.warning("live fact %s not sent: %s", topic, exc)
+            return
+
+
+def publish(*topics: str) -> None:
+    """Tell open pages once the present transaction commits."""
+    transaction.on_commit(lambda: async_to_sync(announce)(*topics))
+

@@ -1,0 +1,110 @@
+"""The base of every WebSocket that a browser opens: who it is, where it comes from, and whether that still holds.
+
+Close codes: 4401 not signed in (any more), 4403 not allowed, 4404 not there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+from urllib.parse import urlsplit
+
+from channels.auth import get_user
+from channels.db import database_sync_to_async
+from channels.generic.websocket import AsyncWebsocketConsumer
+from django.http import Http404
+
+from controlplane.lib.errors import Forbidden
+
+RECHECK_SECONDS = 5.0
+NOT_SIGNED_IN, NOT_ALLOWED, NOT_THERE = 4401, 4403, 4404
+
+
+def same_origin(scope: dict[str, Any]) -> bool:
+    """Whether the handshake's Origin is the very address it asks for: scheme, host and port.
+
+    An absent Origin is refused: every browser sends one, and a cookie is of use to nobody else (RFC 6455, 10.2).
+    """
+    headers = dict(scope["headers"])
+    origin = urlsplit(headers.get(b"origin", b"").decode("latin-1"))
+    host = headers.get(b"host", b"").decode("latin-1")
+    secure = scope.get("scheme") == "wss" or headers.get(b"x-forwarded-proto") == b"https"
+    expected = "https" if secure else "http"
+    return bool(host) and origin.netloc == host and origin.scheme == expected and not origin.path
+
+
+class OriginCheck:
+    """ASGI middleware: refuse a WebSocket handshake from another site before anything else looks at it."""
+
+    def __init__(self, inner: Any) -> None:
+        self.inner = inner
+
+    async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
+        if scope["type"] == "websocket" and not same_origin(scope):
+            await receive()
+            await send({"type": "websocket.close", "code": NOT_ALLOWED})
+            return
+        await self.inner(scope, receive, send)
+
+
+class SignedInConsumer(AsyncWebsocketConsumer):
+    """A consumer that opens only for a signed-in user with a right, and closes when that ends.
+
+    Subclasses give `authorise` (sync, in a thread; raises Http404 or Forbidden) and `opened`. The session and
+    the right are asked again every `RECHECK_SECONDS`.
+    """
+
+    subprotocol: str | None = None
+
+    def authorise(self) -> None:
+        """Raise Http404 or Forbidden unless `self.scope["user"]` may have this stream."""
+        raise NotImplementedError
+
+    async def opened(self) -> None:
+        """Called once after the handshake was accepted."""
+
+    async def connect(self) -> None:
+        self._recheck: asyncio.Task[None] | None = None
+        refusal = await self._refusal()
+        # Accepted first, so that the browser reads our close code and not just "1006".
+        await self.accept(self.subprotocol)
+        if refusal is not None:
+            await self.close(refusal)
+            return
+        self._recheck = asyncio.create_task(self._keep_checking())
+        await self.opened()
+
+    async def disconnect(self, code: int) -> None:
+        if self._recheck is not None:
+            self._recheck.cancel()
+        await self.closed()
+
+    async def closed(self) -> None:
+        """Called once when the socket has ended, however it ended."""
+
+    async def _refusal(self) -> int | None:
+        self.scope["user"] = await get_user(self.scope)
+        if not self.scope["user"].is_authenticated or not self.scope["user"].is_active:
+            return NOT_SIGNED_IN
+        try:
+            await database_sync_to_async(self.authorise)()
+        except Http404:
+            return NOT_THERE
+        except Forbidden:
+            return NOT_ALLOWED
+        return None
+
+    async def _keep_checking(self) -> None:
+        while True:
+            await asyncio.sleep(RECHECK_SECONDS)
+            if not await database_sync_to_async(self._session_alive)():
+                refusal: int | None = NOT_SIGNED_IN
+            else:
+                refusal = await self._refusal()
+            if refusal is not None:
+                await self.close(refusal)
+                return
+
+    def _session_alive(self) -> bool:
+        session = self.scope["session"]
+        return bool(session.session_key) and session.exists(session.session_key)

@@ -1,0 +1,116 @@
+"""The socket behind every page: tells it which of its topics changed, a few times a second at most."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+from urllib.parse import parse_qs
+
+from channels.db import database_sync_to_async
+from django.db.models import Model, QuerySet
+
+from containers.models import Container
+from controlplane.access.decide import allows, visible
+from controlplane.lib.live import LAYER_ERRORS, group
+from controlplane.lib.sockets import SignedInConsumer
+from controlplane.operations.models import Operation
+from hosts.models import Host
+
+COALESCE_SECONDS = 0.25
+MOST_TOPICS = 40
+# Redis may have lost our subscriptions (flushed, restarted); asking again is idempotent.
+RESUBSCRIBE_SECONDS = 5.0
+
+VERBS = {
+    "hosts": "host.see",
+    "host": "host.see",
+    "containers": "container.see",
+    "container": "container.see",
+    "images": "image.see",
+    "operations": "operation.see",
+    "operation": "operation.see",
+}
+
+
+def _rows(kind: str) -> QuerySet[Any] | None:
+    """The table behind the topics that name one object."""
+    models: dict[str, type[Model]] = {"host": Host, "container": Container, "operation": Operation}
+    return models[kind]._default_manager.all() if kind in models else None
+
+
+class LiveConsumer(SignedInConsumer):
+    """`/ws/live?topics=a,b.7`. Sends `{"changed": [topic, …]}`; takes `{"topics": [topic, …]}` to change them."""
+
+    def authorise(self) -> None:
+        """Being signed in is enough to connect; each topic is asked for by itself."""
+
+    async def opened(self) -> None:
+        self.topics: set[str] = set()
+        self.changed: set[str] = set()
+        self.flusher: asyncio.Task[None] | None = None
+        self.renewer = asyncio.create_task(self._renew())
+        query = parse_qs(self.scope["query_string"].decode())
+        await self._watch(query.get("topics", [""])[0].split(","))
+
+    async def closed(self) -> None:
+        for task in (getattr(self, "flusher", None), getattr(self, "renewer", None)):
+            if task is not None:
+                task.cancel()
+        for topic in getattr(self, "topics", ()):
+            try:
+                await self.channel_layer.group_discard(group(topic), self.channel_name)
+            except LAYER_ERRORS:
+                return
+
+    async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
+        try:
+            topics = json.loads(text_data or "")["topics"]
+        except (ValueError, KeyError, TypeError):
+            await self.close(4400)
+            return
+        if isinstance(topics, list):
+            await self._watch([topic for topic in topics if isinstance(topic, str)])
+
+    async def live_changed(self, event: dict[str, Any]) -> None:
+        self.changed.add(event["topic"])
+        if self.flusher is None or self.flusher.done():
+            self.flusher = asyncio.create_task(self._flush_soon())
+
+    async def _flush_soon(self) -> None:
+        await asyncio.sleep(COALESCE_SECONDS)
+        changed, self.changed = self.changed, set()
+        await self.send(json.dumps({"changed": sorted(changed)}))
+
+    async def _watch(self, topics: list[str]) -> None:
+        wanted = set(topics[:MOST_TOPICS])
+        permitted = await database_sync_to_async(self._permitted)(wanted)
+        for topic in self.topics - permitted:
+            await self.channel_layer.group_discard(group(topic), self.channel_name)
+        self.topics = permitted
+        await self._subscribe()
+        await self.send(json.dumps({"watching": sorted(permitted)}))
+
+    async def _subscribe(self) -> None:
+        for topic in sorted(self.topics):
+            try:
+                await self.channel_layer.group_add(group(topic), self.channel_name)
+            except LAYER_ERRORS:
+                return  # the renewer tries again
+
+    async def _renew(self) -> None:
+        while True:
+            await asyncio.sleep(RESUBSCRIBE_SECONDS)
+            await self._subscribe()
+
+    def _permitted(self, topics: set[str]) -> set[str]:
+        return {topic for topic in topics if self._may(topic)}
+
+    def _may(self, topic: str) -> bool:
+        kind, _, key = topic.partition(".")
+        if kind not in VERBS:
+            return False
+        rows = _rows(kind)
+        if rows is None:
+            return not key and allows(self.scope["user"], VERBS[kind])
+        return key.isdecimal() and visible(self.scope["user"], VERBS[kind], rows).filter(pk=int(key)).exists()

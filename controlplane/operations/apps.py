@@ -1,0 +1,8 @@
+from django.apps import AppConfig
+
+
+class OperationsConfig(AppConfig):
+    """Changes as operations, and the audit trail."""
+
+    name = "controlplane.operations"
+    label = "operations"

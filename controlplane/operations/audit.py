@@ -1,0 +1,49 @@
+"""The audit trail: one row for each change asked for, allowed or refused."""
+
+from __future__ import annotations
+
+from django.http import HttpRequest
+
+from controlplane.access.decide import Actor
+from controlplane.access.models import User
+from controlplane.operations.models import AuditEntry, Operation, Outcome
+
+
+def client_ip(request: HttpRequest) -> str | None:
+    return request.META.get("REMOTE_ADDR") or None
+
+
+def record(
+    actor: Actor,
+    verb: str,
+    *,
+    target_kind: str = "",
+    target_id: object = "",
+    target_name: str = "",
+    host_name: str = "",
+    outcome: str = Outcome.ALLOWED,
+    detail: str = "",
+    operation: Operation | None = None,
+    ip: str | None = None,
+) -> AuditEntry:
+    """Write one entry in the present transaction. Control characters in names are escaped: one entry, one line."""
+    return AuditEntry.objects.create(
+        actor=actor if isinstance(actor, User) else None,
+        actor_name=actor.display if isinstance(actor, User) else "anonymous",
+        ip=ip,
+        verb=verb,
+        target_kind=target_kind,
+        target_id=printable(str(target_id))[:300],
+        target_name=printable(target_name)[:300],
+        host_name=host_name[:200],
+        outcome=outcome,
+        detail=printable(detail),
+        operation=operation,
+    )
+
+
+def printable(text: str) -> str:
+    """`text` with control and line-breaking characters written as escapes."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

@@ -1,0 +1,173 @@
+"""Runs one claimed operation: its heartbeat, its output, its cancellation, its end."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+from typing import Any
+
+from asgiref.sync import sync_to_async
+from django.db import DatabaseError, transaction
+from django.utils import timezone
+
+from controlplane.lib.errors import GantryError
+from controlplane.lib.live import publish
+from controlplane.operations import kinds, lifecycle
+from controlplane.operations.models import HEARTBEAT, Operation, OperationOutput, State
+
+log = logging.getLogger(__name__)
+
+FLUSH_SECONDS = 0.3
+# An operation keeps this much output; what comes after is counted, not kept.
+OUTPUT_LIMIT = 4 * 1024 * 1024
+
+
+class Superseded(Exception):
+    """This run was given up for dead and somebody else has taken the operation: stop, write nothing."""
+
+
+class Work:
+    """What a kind's `run` is given: the operation, and the way to tell how it goes.
+
+    `params` and `host` are the operation's. `say` and `progress` only buffer; the keeper writes every
+    FLUSH_SECONDS, so that a thousand progress messages a second cost three writes.
+    """
+
+    def __init__(self, operation: Operation) -> None:
+        self.operation = operation
+        self.params: dict[str, Any] = operation.params
+        self.host = operation.host
+        self.result: dict[str, Any] = dict(operation.result)
+        self._progress: dict[str, dict[str, Any]] = dict(operation.progress)
+        self._lines: list[tuple[str, str]] = []
+        self._seq = 0
+        self._kept = 0
+        self._dropped = 0
+        self._dirty = False
+
+    def say(self, text: str, stream: str = "info") -> None:
+        """Add a line to the output. `stream`: info, stdout, stderr."""
+        if self._kept + len(text) > OUTPUT_LIMIT:
+            self._dropped += 1
+            return
+        self._kept += len(text)
+        self._lines.append((stream, text))
+
+    def progress(
+        self, key: str, status: str, current: int | None = None, total: int | None = None
+    ) -> None:
+        """Set one part's progress; `current` and `total` in the part's own unit, None when not known."""
+        self._progress[key] = {"status": status, "current": current, "total": total}
+        self._dirty = True
+
+    async def checkpoint(self) -> None:
+        """Write what was said and `result` now: what follows must not be done without a trace of it."""
+        self._dirty = True
+        await sync_to_async(self.flush)()
+
+    def flush(self) -> None:
+        """Write buffered output, progress and heartbeat. Raises Superseded when the claim is no longer ours."""
+        lines, self._lines = self._lines, []
+        try:
+            with transaction.atomic():
+                self._write(lines)
+        except DatabaseError:
+            self._lines = lines + self._lines
+            raise
+
+    def _write(self, lines: list[tuple[str, str]]) -> None:
+        fields: dict[str, Any] = {"heartbeat_at": timezone.now()}
+        if self._dirty:
+            fields |= {"progress": self._progress, "result": self.result}
+        mine = Operation.objects.filter(
+            pk=self.operation.pk, claim=self.operation.claim, state=State.RUNNING
+        )
+        if mine.update(**fields) != 1:
+            raise Superseded
+        if lines:
+            rows = [
+                OperationOutput(operation=self.operation, seq=self._seq + n, stream=stream, text=text)
+                for n, (stream, text) in enumerate(lines)
+            ]
+            OperationOutput.objects.bulk_create(rows)
+            self._seq += len(rows)
+        if lines or self._dirty:
+            publish(f"operation.{self.operation.pk}")
+        self._dirty = False
+
+    def resume_output(self) -> None:
+        """Continue the numbering of an earlier attempt."""
+        last = OperationOutput.objects.filter(operation=self.operation).order_by("-seq").first()
+        self._seq = last.seq + 1 if last else 0
+
+    @property
+    def has_news(self) -> bool:
+        return bool(self._lines) or self._dirty
+
+    def say_what_was_dropped(self) -> None:
+        if self._dropped:
+            size = OUTPUT_LIMIT // 1024 // 1024
+            self._lines.append(("gantry", f"{self._dropped} more lines were not kept (limit {size} MiB)."))
+
+
+async def run(operation: Operation) -> None:
+    """Run a claimed operation to its end and write that end."""
+    kind = kinds.get(operation.kind)
+    work = Work(operation)
+    await sync_to_async(work.resume_output)()
+    body = asyncio.create_task(kind.run(work))
+    keeper = asyncio.create_task(_keep(work, body))
+    try:
+        state, error, hint = await _outcome(body, operation)
+    finally:
+        keeper.cancel()
+        await asyncio.gather(keeper, return_exceptions=True)
+    work.say_what_was_dropped()
+    if error:
+        work.say(error, "stderr")
+    try:
+        await work.checkpoint()
+    except Superseded:
+        log.warning("operation %s was taken over while it ran here", operation.pk)
+        return
+    await sync_to_async(lifecycle.finish)(operation, state, error=error, hint=hint)
+
+
+async def _outcome(body: asyncio.Task[None], operation: Operation) -> tuple[str, str, str]:
+    try:
+        await body
+    except asyncio.CancelledError:
+        if not body.cancelled():
+            raise  # we are being cancelled, not the work
+        return State.CANCELLED, "", ""
+    except GantryError as exc:
+        return State.FAILED, exc.message, exc.hint
+    except Exception as exc:  # noqa: BLE001  the outermost loop: whatever it was, the operation must end
+        log.exception("operation %s (%s) broke", operation.pk, operation.kind)
+        return State.FAILED, f"Gantry failed: {type(exc).__name__}: {exc}", "See the worker's log."
+    return State.SUCCEEDED, "", ""
+
+
+async def _keep(work: Work, body: asyncio.Task[None]) -> None:
+    """Flush, renew the heartbeat, and look whether somebody has asked to cancel."""
+    beats_every = max(1, int(HEARTBEAT.total_seconds() / FLUSH_SECONDS))
+    for tick in itertools.count(1):
+        await asyncio.sleep(FLUSH_SECONDS)
+        try:
+            if work.has_news or tick % beats_every == 0:
+                await sync_to_async(work.flush)()
+            if tick % 2 == 0 and await sync_to_async(_cancel_requested)(work.operation.pk):
+                body.cancel()
+                return
+        except Superseded:
+            body.cancel()
+            return
+        except DatabaseError as exc:
+            log.warning("operation %s: database: %s", work.operation.pk, exc)
+
+
+
+
+def _cancel_requested(operation_id: int) -> bool:
+    return Operation.objects.filter(pk=operation_id, cancel_requested_at__isnull=False).exists()

@@ -1,0 +1,42 @@
+"""Celery's side of operations: thin, by id, quiet when the row is gone."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from asgiref.sync import async_to_sync
+from celery import shared_task
+from django.utils import timezone
+
+from controlplane.operations import actions, lifecycle, runner
+from controlplane.operations.models import FINISHED, Operation, State
+
+KEEP_FOR = timedelta(days=90)
+
+
+@shared_task(name="operations.run")
+def run(operation_id: int) -> None:
+    """Run the operation if it is still to be run and its turn has come; then wake those that waited for it."""
+    operation = lifecycle.claim(operation_id)
+    if operation is None:
+        return
+    async_to_sync(runner.run)(operation)
+    actions.enqueue(*lifecycle.waiting(operation).values_list("pk", flat=True))
+
+
+@shared_task(name="operations.sweep")
+def sweep() -> None:
+    """Find what has fallen between: dead workers' operations, messages the broker lost, unsummed parents."""
+    lifecycle.rescue_lost()
+    lifecycle.settle_orphans()
+    overdue = Operation.objects.filter(
+        state=State.QUEUED, created_at__lt=timezone.now() - timedelta(seconds=3)
+    )
+    actions.enqueue(*overdue.order_by("pk").values_list("pk", flat=True)[:200])
+
+
+@shared_task(name="operations.prune")
+def prune() -> None:
+    """Drop operations that ended long ago; the audit trail keeps who did what."""
+    old = Operation.objects.filter(state__in=FINISHED, finished_at__lt=timezone.now() - KEEP_FOR)
+    old.filter(parent=None).delete()

@@ -1,0 +1,252 @@
+"""Django's settings. Everything that differs between installations comes from the environment:
+
+GANTRY_HOME, GANTRY_LISTEN, GANTRY_GATEWAY_LISTEN, GANTRY_PUBLIC_URL, GANTRY_GATEWAY_URLS, GANTRY_TLS_CERT,
+GANTRY_TLS_KEY, GANTRY_ALLOWED_HOSTS, GANTRY_DEBUG, REDIS_URL, DATABASE_URL.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from csp.constants import NONE, SELF
+
+from controlplane.lib.home import gantry_home, private_folder, run_folder, secret_key
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+VERSION = "0.1.0"
+
+GANTRY_HOME = private_folder(gantry_home())
+RUN_DIR = private_folder(run_folder(GANTRY_HOME))
+HOSTS_DIR = private_folder(RUN_DIR / "hosts")
+
+SECRET_KEY = secret_key(GANTRY_HOME)
+DEBUG = os.environ.get("GANTRY_DEBUG") == "1"
+
+# --- Addresses ------------------------------------------------------------------------------------
+GANTRY_LISTEN = os.environ.get("GANTRY_LISTEN", "127.0.0.1:8420")
+_listen_host, _, _listen_port = GANTRY_LISTEN.rpartition(":")
+GANTRY_GATEWAY_LISTEN = os.environ.get("GANTRY_GATEWAY_LISTEN", f"{_listen_host}:{int(_listen_port) + 1}")
+TLS_CERT = os.environ.get("GANTRY_TLS_CERT", "")
+TLS_KEY = os.environ.get("GANTRY_TLS_KEY", "")
+TLS = bool(TLS_CERT)
+# The address people and hosts use, when it is not the one listened on (a proxy in front).
+PUBLIC_URL = os.environ.get("GANTRY_PUBLIC_URL", "").rstrip("/")
+# Addresses of the gateways as hosts reach them; empty: the web's host name with the gateway's port.
+GATEWAY_URLS = [url for url in os.environ.get("GANTRY_GATEWAY_URLS", "").split(",") if url]
+
+# A listener on the wildcard address cannot know its names; the cookie, CSRF and Origin checks compare with
+# the Host header. GANTRY_ALLOWED_HOSTS narrows it.
+_allowed = os.environ.get("GANTRY_ALLOWED_HOSTS", "")
+if _allowed:
+    ALLOWED_HOSTS = [name.strip() for name in _allowed.split(",") if name.strip()]
+elif _listen_host in ("127.0.0.1", "::1", "[::1]", "localhost"):
+    ALLOWED_HOSTS = ["127.0.0.1", "localhost", "[::1]"]
+else:
+    ALLOWED_HOSTS = ["*"]
+if PUBLIC_URL and "*" not in ALLOWED_HOSTS:
+    ALLOWED_HOSTS.append(urlsplit(PUBLIC_URL).hostname or "")
+CSRF_TRUSTED_ORIGINS = [PUBLIC_URL] if PUBLIC_URL else []
+
+# --- Apps -----------------------------------------------------------------------------------------
+INSTALLED_APPS = [
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "django.contrib.humanize",
+    "channels",
+    "django_htmx",
+    "template_partials.apps.SimpleAppConfig",  # loaders are named below: the apps' own set-ups undo one another
+    "django_cotton.apps.SimpleAppConfig",
+    "django_filters",
+    "csp",
+    "controlplane.access",
+    "controlplane.operations",
+    "hosts",
+    "images",
+    "containers",
+    "controlplane",
+]
+
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "csp.middleware.CSPMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "controlplane.access.middleware.SignInRequired",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "django_htmx.middleware.HtmxMiddleware",
+    "controlplane.operations.middleware.ExplainErrors",
+]
+
+ROOT_URLCONF = "controlplane.urls"
+ASGI_APPLICATION = "controlplane.asgi.application"
+
+LOADERS = [
+    "django_cotton.cotton_loader.Loader",
+    "django.template.loaders.filesystem.Loader",
+    "django.template.loaders.app_directories.Loader",
+]
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "OPTIONS": {
+            "loaders": [
+                ("template_partials.loader.Loader", [("django.template.loaders.cached.Loader", LOADERS)])
+            ],
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+                "controlplane.lib.context.shell",
+            ],
+            "builtins": [
+                "controlplane.lib.templatetags.gantry",
+                "django.templatetags.static",
+                "django_cotton.templatetags.cotton",
+                "template_partials.templatetags.partials",
+            ],
+        },
+    }
+]
+
+# --- Database -------------------------------------------------------------------------------------
+DATABASE_URL = os.environ.get("DATABASE_URL", "")
+
+
+def _database() -> dict[str, Any]:
+    if not DATABASE_URL:
+        return {
+            "ENGINE": "django.db.backends.sqlite3",
+            "NAME": GANTRY_HOME / "gantry.sqlite3",
+            "OPTIONS": {
+                # IMMEDIATE takes the write lock at BEGIN, where the busy timeout applies; a deferred
+                # transaction that upgrades fails at once with "database is locked".
+                "transaction_mode": "IMMEDIATE",
+                "timeout": 20,
+                "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA busy_timeout=20000;",
+            },
+        }
+    url = urlsplit(DATABASE_URL)
+    if url.scheme not in ("postgres", "postgresql"):
+        raise ValueError(f"DATABASE_URL: expected postgresql://…, found {url.scheme}://…")
+    return {
+        "ENGINE": "django.db.backends.postgresql",
+        "NAME": unquote(url.path.lstrip("/")),
+        "USER": unquote(url.username or ""),
+        "PASSWORD": unquote(url.password or ""),
+        "HOST": url.hostname or "",
+        "PORT": str(url.port or ""),
+        "CONN_HEALTH_CHECKS": True,
+    }
+
+
+DATABASES = {"default": _database()}
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+# --- Redis: broker, channel layer, cache, leases -------------------------------------------------
+REDIS_URL = os.environ.get("REDIS_URL") or f"unix://{RUN_DIR}/redis.sock?db=0"
+
+
+def _broker(url: str) -> str:
+    """Celery spells a unix socket redis+socket:///path?virtual_host=N."""
+    if not url.startswith("unix://"):
+        return url
+    path, _, query = url.removeprefix("unix://").partition("?")
+    number = dict(pair.split("=", 1) for pair in query.split("&") if "=" in pair).get("db", "0")
+    return f"redis+socket://{path}?virtual_host={number}"
+
+
+CHANNEL_LAYERS = {
+    "default": {
+        "BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer",
+        "CONFIG": {"hosts": [REDIS_URL], "prefix": "gantry"},
+    }
+}
+CACHES = {"default": {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": REDIS_URL}}
+SESSION_ENGINE = "django.contrib.sessions.backends.db"
+
+CELERY_BROKER_URL = _broker(REDIS_URL)
+CELERY_TASK_IGNORE_RESULT = True
+CELERY_TASK_SERIALIZER = "json"
+CELERY_ACCEPT_CONTENT = ["json"]
+CELERY_WORKER_PREFETCH_MULTIPLIER = 1
+CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+CELERY_BROKER_CONNECTION_MAX_RETRIES = None
+CELERY_WORKER_CANCEL_LONG_RUNNING_TASKS_ON_CONNECTION_LOSS = False
+CELERY_WORKER_HIJACK_ROOT_LOGGER = False
+CELERY_TIMEZONE = "UTC"
+CELERY_BEAT_SCHEDULE = {
+    "operations-sweep": {"task": "operations.sweep", "schedule": 5.0, "options": {"expires": 5}},
+    "operations-prune": {"task": "operations.prune", "schedule": 3600.0, "options": {"expires": 600}},
+}
+
+# --- People ---------------------------------------------------------------------------------------
+AUTH_USER_MODEL = "access.User"
+LOGIN_URL = "access:login"
+LOGIN_REDIRECT_URL = "overview"
+LOGOUT_REDIRECT_URL = "access:login"
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
+    {
+        "NAME": "django.contrib.auth.password_validation.MinimumLengthValidator",
+        "OPTIONS": {"min_length": 10},
+    },
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+]
+
+SESSION_COOKIE_NAME = "gantry_session"
+SESSION_COOKIE_SAMESITE = "Lax"
+SESSION_COOKIE_SECURE = TLS or PUBLIC_URL.startswith("https://")
+SESSION_COOKIE_AGE = 12 * 3600
+SESSION_SAVE_EVERY_REQUEST = False
+CSRF_COOKIE_NAME = "gantry_csrf"
+CSRF_COOKIE_SECURE = SESSION_COOKIE_SECURE
+SECURE_CROSS_ORIGIN_OPENER_POLICY = "same-origin"
+SECURE_REFERRER_POLICY = "same-origin"
+X_FRAME_OPTIONS = "DENY"
+if PUBLIC_URL.startswith("https://"):
+    SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+MESSAGE_STORAGE = "django.contrib.messages.storage.session.SessionStorage"
+
+CONTENT_SECURITY_POLICY = {
+    "DIRECTIVES": {
+        "default-src": [SELF],
+        "img-src": [SELF, "data:"],
+        "connect-src": [SELF],
+        "object-src": [NONE],
+        "base-uri": [NONE],
+        "frame-ancestors": [NONE],
+        "form-action": [SELF],
+    }
+}
+
+# --- Pages ----------------------------------------------------------------------------------------
+STATIC_URL = "/static/"
+STATICFILES_DIRS = [BASE_DIR / "static"]
+STATIC_ROOT = GANTRY_HOME / "static"
+WHITENOISE_USE_FINDERS = True
+WHITENOISE_AUTOREFRESH = DEBUG
+WHITENOISE_MAX_AGE = 0 if DEBUG else 3600
+USE_TZ = True
+TIME_ZONE = "UTC"
+LANGUAGE_CODE = "en-gb"
+USE_I18N = False
+
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"line": {"format": "%(levelname)s %(name)s: %(message)s"}},
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "root": {"handlers": ["stderr"], "level": "INFO"},
+    "loggers": {"django.request": {"level": "ERROR"}, "httpx": {"level": "WARNING"}},
+}

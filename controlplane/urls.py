@@ -1,0 +1,22 @@
+"""Every address of Gantry."""
+
+from django.urls import include, path
+
+from controlplane.health import healthz
+from controlplane.views import overview
+
+urlpatterns = [
+    path("healthz", healthz, name="healthz"),
+    path("", overview, name="overview"),
+    path("", include("controlplane.access.urls")),
+    path("operations/", include("controlplane.operations.urls")),
+    path("hosts/", include("hosts.urls")),
+    path("agent/", include("hosts.agent_urls")),
+    path("images/", include("images.urls")),
+    path("containers/", include("containers.urls")),
+]
+
+handler400 = "controlplane.views.bad_request"
+handler403 = "controlplane.views.forbidden"
+handler404 = "controlplane.views.not_found"
+handler500 = "controlplane.views.server_error"

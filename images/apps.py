@@ -1,0 +1,8 @@
+from django.apps import AppConfig
+
+
+class ImagesConfig(AppConfig):
+    name = "images"
+
+    def ready(self) -> None:
+        from images import work  # noqa: F401  registers this app's kinds of operation
