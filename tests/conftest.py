@@ -1,6 +1,7 @@
 """Fixtures every test may use: real engines, a registry, a tiny image. See the docstrings in tests/support/.
 
 Session-wide (shared: use ``unique()`` names, do not stop them):
+    redis_server                   a Redis at settings.REDIS_URL, for live updates, cache, Celery, channels
     docker_engine, podman_engine   an EngineProcess each: .socket, .request(), .cli(), .run()
     registry                       a Registry: .address, .push(image, "gantry/name:tag")
     busybox_image                  the reference "127.0.0.1:PORT/gantry/busybox:1", pushed to ``registry``
@@ -10,11 +11,14 @@ A test that kills, freezes or fills an engine starts its own: ``with Dockerd() a
 """
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
+from django.conf import settings
 
 from tests.support.engines import Dockerd, EngineProcess, Podman
 from tests.support.images import TestImage, busybox, busybox_why_not
+from tests.support.redis import RedisServer
 from tests.support.registry import Registry
 from tests.support.scratch import sweep
 
@@ -30,6 +34,15 @@ def need(*reasons: str) -> None:
 def _no_leftovers() -> None:
     """Clear away what a killed test run left behind."""
     sweep()
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[RedisServer]:
+    """A Redis where the settings expect it (unless REDIS_URL named one before the run)."""
+    need(RedisServer.why_not())
+    path = settings.REDIS_URL.removeprefix("unix://").partition("?")[0]
+    with RedisServer(Path(path)) as server:
+        yield server
 
 
 @pytest.fixture(scope="session")

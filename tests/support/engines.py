@@ -5,12 +5,12 @@
         engine.request("GET", "/info")        # (status, JSON): a second opinion beside hosts.engine
         engine.cli("ps", "-a")                # the docker CLI on that socket; returns its stdout
         engine.run("busybox", "top", name="a")  # create and start, returns the container's id
-        engine.kill(); engine.start()         # SIGKILL and again; containers of Docker live on (live-restore)
+        engine.kill(); engine.start()         # SIGKILL and again; Docker's containers live on (live-restore)
 
-Any number works side by side. Session fixtures ``docker_engine`` and ``podman_engine`` (tests/conftest.py) are
-shared by all tests: name your containers with ``unique()``, and never stop those two engines. Registries on
-127.0.0.1, 10.213.0.0/16 and 10.214.0.0/16 may be spoken to without TLS. ``netns=`` starts it in a named network
-namespace (tests/support/netns.py).
+Any number works side by side. All tests share the session fixtures ``docker_engine`` and ``podman_engine``
+(tests/conftest.py): name your containers with ``unique()``, and never stop those two engines. Registries
+on 127.0.0.1 and on the machine's addresses towards test namespaces (10.215.N.1) need no TLS.
+``netns=`` starts the engine in a named network namespace (tests/support/netns.py).
 """
 
 import contextlib
@@ -21,14 +21,13 @@ import secrets
 import shutil
 import signal
 import subprocess
-from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from tests.support import unixhttp
 from tests.support.scratch import Bridge, discard, make_scratch
 from tests.support.waiting import eventually
 
-INSECURE = ("127.0.0.0/8", "10.213.0.0/16", "10.214.0.0/16")
+INSECURE = ("127.0.0.0/8", "10.215.0.0/16")
 
 
 def unique(prefix: str = "t") -> str:
@@ -188,7 +187,7 @@ class EngineProcess:
 
 
 class Dockerd(EngineProcess):
-    """A Docker Engine with its own containerd. Published ports go through its user-land proxy, no iptables."""
+    """A Docker Engine with its own containerd. Ports are published by its user-land proxy, not iptables."""
 
     kind = "docker"
     binaries = ("dockerd", "containerd", "runc")
@@ -244,11 +243,8 @@ class Podman(EngineProcess):
         (folder / "storage.conf").write_text(
             f'[storage]\ndriver = "overlay"\nrunroot = "{folder}/run"\ngraphroot = "{folder}/data"\n'
         )
-        # A location matches by prefix up to a separator: "127.0.0.1" is every port of it, "*.…" is for names only.
-        addresses = [
-            "127.0.0.1",
-            *(f"10.{block}.{n}.{last}" for block in (213, 214) for n in range(32) for last in (1, 2)),
-        ]
+        # A location matches up to a separator ("127.0.0.1" is every port of it); there are no address ranges.
+        addresses = ["127.0.0.1", *(f"10.215.{number}.1" for number in range(64))]
         (folder / "registries.conf").write_text(
             'unqualified-search-registries = ["docker.io"]\n'
             + "".join(f'[[registry]]\nlocation = "{address}"\ninsecure = true\n' for address in addresses)

@@ -12,6 +12,7 @@ import io
 import json
 import os
 import shutil
+import struct
 import subprocess
 import tarfile
 from collections.abc import Mapping
@@ -122,16 +123,16 @@ def busybox_why_not() -> str:
     path = shutil.which("busybox")
     if not path:
         return "busybox: not installed (package busybox-static)"
-    if b"ld-linux" in Path(path).read_bytes():
+    if _asks_for_a_loader(Path(path).read_bytes()):
         return f"busybox: {path} is not static (package busybox-static)"
     return ""
 
 
 def busybox(*, layers: int = 0, layer_size: int = 100_000, extra: bytes = b"", **config: Any) -> TestImage:
-    """busybox with a link for every applet, users root and nobody; ``config``: fields such as Cmd, Env, Labels.
+    """busybox with a link for every applet, users root and nobody; ``config``: Cmd, Env, Labels …
 
-    ``layers`` further layers of ``layer_size`` random bytes each do not compress, so they take their time over a
-    slow registry. ``extra`` makes an image with another id.
+    ``layers`` further layers of ``layer_size`` random bytes each do not compress, so they take their time
+    over a slow registry. ``extra`` makes an image with another id.
     """
     path = shutil.which("busybox")
     assert path, busybox_why_not()
@@ -152,6 +153,13 @@ def busybox(*, layers: int = 0, layer_size: int = 100_000, extra: bytes = b"", *
     more = tuple(make_tar({f"data/{number}": os.urandom(layer_size)}) for number in range(layers))
     settings = {"Cmd": ["/bin/sh"], "Env": ["PATH=/bin"], **config}
     return TestImage((base, users, *more), settings)
+
+
+def _asks_for_a_loader(program: bytes) -> bool:
+    """Whether a 64-bit ELF has a program header of type PT_INTERP (elf(5)): then it is not static."""
+    (table,) = struct.unpack_from("<Q", program, 32)
+    size, count = struct.unpack_from("<HH", program, 54)
+    return any(struct.unpack_from("<I", program, table + n * size)[0] == 3 for n in range(count))
 
 
 def _architecture() -> str:

@@ -171,7 +171,7 @@ class Registry:
 
 
 class SlowRegistry:
-    """A TCP proxy before a registry that lets ``bytes_per_second`` of answers through, over all connections."""
+    """A TCP proxy before a registry that lets ``bytes_per_second`` of answers through in all."""
 
     def __init__(self, registry: Registry, bytes_per_second: int) -> None:
         self.registry = registry

@@ -85,19 +85,18 @@ def unmount_below(folder: Path) -> None:
 
 
 class Bridge:
-    """A network bridge ``<prefix><n>`` of its own, and a subnet 10.<block>.<n>.0/24 that goes with the number.
+    """A network bridge ``<prefix><n>`` of its own, and a subnet 10.<block>.<n>.0/24 to go with it.
 
-    The number is held by an abstract unix socket: it frees itself when the process dies, and it stays ours while
-    an engine removes and makes the interface as it pleases.
+    The number is held by an abstract unix socket: it frees itself when the process dies, and it stays ours
+    while an engine removes and makes the interface as it pleases.
     """
 
     def __init__(self, folder: Path, prefix: str, block: int, netns: str | None = None) -> None:
         self.netns = netns
         for number in range(256):
             self.name, self.subnet = f"{prefix}{number}", f"10.{block}.{number}"
-            hold = _hold(self.name)
-            if hold:
-                self._held = hold
+            if held := hold(self.name):
+                self._held = held
                 break
         else:
             raise RuntimeError(f"every bridge {prefix}0…255 is held by a test")
@@ -121,15 +120,16 @@ class Bridge:
 
 def _discard_bridge(note: Path) -> None:
     """Delete the bridge of a dead test run, unless a living one has taken its name since."""
-    if note.exists() and (held := _hold(note.read_text())):
+    if note.exists() and (held := hold(note.read_text())):
         remove_link(note.read_text())
         held.close()
 
 
-def _hold(name: str) -> socket.socket | None:
+def hold(name: str) -> socket.socket | None:
+    """Take a name among all test runs of this machine; None when another has it. Closing it lets it go."""
     held = socket.socket(socket.AF_UNIX)
     try:
-        held.bind(f"\0gantry-test-bridge-{name}")
+        held.bind(f"\0gantry-test-{name}")
     except OSError:
         held.close()
         return None

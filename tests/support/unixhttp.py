@@ -1,4 +1,4 @@
-"""One plain HTTP request to a unix socket: the second opinion on what an engine says, apart from our client."""
+"""One plain HTTP request to a unix socket: a second opinion on what an engine says, beside our client."""
 
 import http.client
 import json

@@ -1,0 +1,16 @@
+"""The settings of a test run: the product's own, on a folder that is thrown away.
+
+This has to happen before Django reads its settings, which is earlier than any conftest.
+"""
+
+import atexit
+import os
+
+from tests.support.scratch import discard, make_scratch
+
+if "GANTRY_TEST_HOME" not in os.environ:
+    _home = make_scratch()
+    atexit.register(discard, _home)
+    os.environ["GANTRY_TEST_HOME"] = os.environ["GANTRY_HOME"] = str(_home)
+
+from controlplane.settings import *  # noqa: F403
