@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-if sys.version_info < (3, 11):
+if sys.version_info < (3, 11):  # noqa: UP036 - this file meets whatever python3 the system has
     found = ".".join(map(str, sys.version_info[:3]))
     sys.exit(f"gantry: Python 3.11 or newer is needed; {sys.executable} is {found}.")
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from bootstrap.environment import ROOT, CannotPrepare, prepare
+from bootstrap.environment import ROOT, CannotPrepare, needs, prepare
 from bootstrap.packages import REDIS_NEED, TEST_NEEDS, install, search_path
 from bootstrap.terminal import say
 
@@ -60,17 +60,22 @@ def _become(python: Path, *arguments: str) -> NoReturn:
     os.execv(python, [str(python), *arguments])
 
 
+def _environment(*, development: bool) -> Path:
+    install(needs(development=development), "The environment")
+    return prepare(development=development)
+
+
 def up(arguments: list[str]) -> int:
     if set(arguments) & {"-h", "--help"}:
         print(HELP, end="")
         return 0
     # Declined, `up` goes on: it says itself what it cannot start.
-    install([REDIS_NEED], "Gantry")
+    install([*needs(development=False), REDIS_NEED], "Gantry")
     _become(prepare(development=False), str(ROOT / "manage.py"), "up", *arguments)
 
 
 def test(arguments: list[str]) -> int:
-    if lacking := install(TEST_NEEDS, "The full test run"):
+    if lacking := install([*needs(development=True), *TEST_NEEDS], "The full test run"):
         names = ", ".join(f"{need.package} ({need.purpose})" for need in lacking)
         say(f"going on without {names}: tests that need them are skipped and listed at the end.")
     python = prepare(development=True)
@@ -80,9 +85,9 @@ def test(arguments: list[str]) -> int:
 
 def check(arguments: list[str]) -> int:
     """Every check runs, so that one call shows all there is to mend; 1 when any failed."""
-    python = prepare(development=True)
+    python = _environment(development=True)
     tools = python.parent
-    steps = {
+    steps: dict[str, list[str | Path]] = {
         "format": [tools / "ruff", "format", "--check", "."],
         "lint": [tools / "ruff", "check", "."],
         "types": [tools / "mypy"],
@@ -93,20 +98,22 @@ def check(arguments: list[str]) -> int:
     with tempfile.TemporaryDirectory(prefix="gantry-check-") as home:
         environment = {**os.environ, "GANTRY_HOME": home}
         for name, step in steps.items():
-            if subprocess.run([str(word) for word in step], cwd=ROOT, env=environment, check=False).returncode:
+            if subprocess.run(
+                [str(word) for word in step], cwd=ROOT, env=environment, check=False
+            ).returncode:
                 failed.append(name)
     say(f"check failed: {', '.join(failed)}." if failed else "check passed.")
     return 1 if failed else 0
 
 
 def bench(arguments: list[str]) -> int:
-    python = prepare(development=True)
+    python = _environment(development=True)
     os.chdir(ROOT)
     _become(python, "-m", "bench", *arguments)
 
 
 def manage(arguments: list[str]) -> int:
-    _become(prepare(development=False), str(ROOT / "manage.py"), *arguments)
+    _become(_environment(development=False), str(ROOT / "manage.py"), *arguments)
 
 
 COMMANDS: dict[str, Callable[[list[str]], int]] = {

@@ -13,14 +13,14 @@ import subprocess
 import sys
 from pathlib import Path
 
-from bootstrap.packages import UV_NEEDS, install, which
+from bootstrap.packages import UV_NEEDS, Need, missing, which
 from bootstrap.terminal import say
 
 ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
 PYTHON = VENV / "bin" / "python"
 UV_VERSION = "0.13.8"
-_TOOLS = ROOT / ".gantry"
+_PRIVATE_UV = ROOT / ".gantry" / f"uv-{UV_VERSION}" / "bin" / "uv"
 _STAMP = VENV / "gantry-stamp"
 _SOURCES = ("uv.lock", "pyproject.toml", "agent/pyproject.toml", "bootstrap/environment.py")
 
@@ -37,52 +37,70 @@ def digest() -> str:
     return total.hexdigest()
 
 
+def current(development: bool) -> bool:
+    """Is the environment there, made from the present files, with the tools of development if wanted?"""
+    stamped = _STAMP.read_text().split() if _STAMP.is_file() else []
+    return (
+        PYTHON.exists() and stamped[:1] == [digest()] and (stamped[1:] == ["development"] or not development)
+    )
+
+
+def needs(*, development: bool) -> tuple[Need, ...]:
+    """The system packages without which `prepare` has to give up."""
+    return () if current(development) or _present_uv() else UV_NEEDS
+
+
 def prepare(*, development: bool) -> Path:
     """Make or mend `.venv` and give its Python. `development` adds what tests and checks need.
 
     Raises CannotPrepare when uv cannot be had or fails.
     """
-    wanted = digest()
-    stamped = _STAMP.read_text().split() if _STAMP.is_file() else []
-    if PYTHON.exists() and stamped[:1] == [wanted] and (stamped[1:] == ["development"] or not development):
+    if current(development):
         return PYTHON
-    uv = _uv()
+    uv = _present_uv() or _fetched_uv()
     say("making the environment from uv.lock …")
     _STAMP.unlink(missing_ok=True)
     # An environment once made for development keeps its tools when `up` renews it (--inexact).
     kind = [] if development else ["--no-dev", "--inexact"]
     environment = {name: value for name, value in os.environ.items() if name != "VIRTUAL_ENV"}
-    environment |= {"UV_PYTHON_DOWNLOADS": "never", "UV_PROJECT_ENVIRONMENT": str(VENV), "UV_NO_PROGRESS": "1"}
-    command = [*uv, "sync", "--frozen", "--compile-bytecode", "--quiet", *kind]
+    environment |= {
+        "UV_PYTHON_DOWNLOADS": "never",
+        "UV_PROJECT_ENVIRONMENT": str(VENV),
+        "UV_NO_PROGRESS": "1",
+    }
+    command = [uv, "sync", "--frozen", "--compile-bytecode", "--quiet", *kind]
     if subprocess.run(command, cwd=ROOT, env=environment, stdout=2, check=False).returncode != 0:
         raise CannotPrepare("uv could not make the environment; its message above says why.")
-    _STAMP.write_text(f"{wanted} {'development' if development else 'app'}\n")
+    _STAMP.write_text(f"{digest()} {'development' if development else 'app'}\n")
     return PYTHON
 
 
-def _works(*uv: str) -> bool:
+def _works(uv: str) -> bool:
     """A uv that runs: a version manager's stand-in is on the PATH without one behind it."""
     try:
-        return subprocess.run([*uv, "--version"], capture_output=True, check=False).returncode == 0
+        return subprocess.run([uv, "--version"], capture_output=True, check=False).returncode == 0
     except OSError:
         return False
 
 
-def _uv() -> list[str]:
-    """The words that call uv: the one on the PATH, else a private one, installed when it is not there."""
-    if (found := which("uv")) and _works(found):
-        return [found]
-    folder = _TOOLS / f"uv-{UV_VERSION}"
-    private = folder / "bin" / "uv"
-    if _works(str(private)):
-        return [str(private)]
-    if lacking := install(UV_NEEDS, "The environment"):
+def _present_uv() -> str | None:
+    """The uv on the PATH, else the private one of an earlier start."""
+    for found in (which("uv"), str(_PRIVATE_UV)):
+        if found and _works(found):
+            return found
+    return None
+
+
+def _fetched_uv() -> str:
+    """A private uv of the pinned version, from PyPI."""
+    if lacking := missing(UV_NEEDS):
         names = " ".join(need.package for need in lacking)
         raise CannotPrepare(
-            f"Without {names} the environment cannot be made.\n"
+            f"without {names} the environment cannot be made.\n"
             f"  Either install them (apt-get install {names}), or put uv on the PATH: https://docs.astral.sh/uv/"
         )
     say(f"fetching uv {UV_VERSION} …")
+    folder = _PRIVATE_UV.parent.parent
     shutil.rmtree(folder, ignore_errors=True)
     steps = (
         [sys.executable, "-I", "-m", "venv", str(folder)],
@@ -91,4 +109,4 @@ def _uv() -> list[str]:
     for step in steps:
         if subprocess.run(step, stdout=2, check=False).returncode != 0:
             raise CannotPrepare("uv could not be fetched from PyPI; the message above says why.")
-    return [str(private)]
+    return str(_PRIVATE_UV)

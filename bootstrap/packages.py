@@ -20,7 +20,15 @@ from pathlib import Path
 from bootstrap.terminal import confirm, interactive, say
 
 _SBIN = ("/usr/local/sbin", "/usr/sbin", "/sbin")
-_PASSED_ON = ("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "SSL_CERT_FILE")
+_PASSED_ON = (
+    "http_proxy",
+    "https_proxy",
+    "no_proxy",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "NO_PROXY",
+    "SSL_CERT_FILE",
+)
 
 
 @dataclass(frozen=True)
@@ -125,7 +133,9 @@ def _run_as_root(prefix: Sequence[str], *command: str) -> int:
     """Run `command` as root, its output on our standard error; give back its exit code."""
     passed = [f"{name}={os.environ[name]}" for name in _PASSED_ON if name in os.environ]
     words = [*prefix, "env", f"PATH={search_path()}", "DEBIAN_FRONTEND=noninteractive", *passed, *command]
-    return subprocess.run(words, check=False, stdin=None if prefix else subprocess.DEVNULL, stdout=2).returncode
+    return subprocess.run(
+        words, check=False, stdin=None if prefix else subprocess.DEVNULL, stdout=2
+    ).returncode
 
 
 def _offered(packages: Sequence[str]) -> list[str]:

@@ -92,10 +92,7 @@ class Supervisor:
         for stage in sorted({part.stage for part in self._parts.values()}):
             names = [name for name, part in self._parts.items() if part.stage == stage]
             await asyncio.gather(*(self._end(name) for name in names if name in self._children))
-        for keeper in self._keepers:
-            keeper.cancel()
-        await asyncio.gather(*self._keepers, return_exceptions=True)
-        self._keepers.clear()
+        await asyncio.gather(*self._keepers)
 
     async def _end(self, name: str) -> None:
         part = self._parts[name]
@@ -105,7 +102,7 @@ class Supervisor:
     async def _keep(self, part: Part) -> None:
         """Run one part until the stop, however often it dies."""
         for name in part.after:
-            await self._ready[name].wait()
+            await self._or_stopping(self._ready[name])
         delay = self.first_delay
         while not self._stopping.is_set():
             began = time.monotonic()
@@ -115,7 +112,7 @@ class Supervisor:
             if time.monotonic() - began > self.proven:
                 delay = self.first_delay
             self._output.say(f"{part.name} {ending}; starting it again in {delay:g} s.")
-            await self._pause(delay)
+            await self._or_stopping(self._stopping, delay)
             delay = min(delay * 2, _LONGEST_DELAY)
 
     async def _run(self, part: Part) -> str:
@@ -130,10 +127,14 @@ class Supervisor:
         except OSError as exc:
             return f"could not be started ({exc.strerror}: {part.command[0]})"
         self._children[part.name] = child
+        if self._stopping.is_set():  # the stop came between the spawn and this line, and missed it
+            await self._end(part.name)
         watching = asyncio.create_task(self._await_readiness(part, child))
         code = await child.wait()
         watching.cancel()
-        await asyncio.gather(watching, return_exceptions=True)
+        (failure,) = await asyncio.gather(watching, return_exceptions=True)
+        if isinstance(failure, Exception):
+            self._output.say(f"asking whether {part.name} is ready failed: {failure!r}")
         return how_it_ended(code)
 
     async def _await_readiness(self, part: Part, child: Child) -> None:
@@ -145,8 +146,9 @@ class Supervisor:
             await asyncio.sleep(_POLL)
         self._ready[part.name].set()
 
-    async def _pause(self, seconds: float) -> None:
-        try:
-            await asyncio.wait_for(self._stopping.wait(), seconds)
-        except TimeoutError:
-            pass
+    async def _or_stopping(self, event: asyncio.Event, timeout: float | None = None) -> None:
+        """Wait for `event`, but no longer than for the stop or for `timeout` seconds."""
+        waits = {asyncio.create_task(event.wait()), asyncio.create_task(self._stopping.wait())}
+        await asyncio.wait(waits, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+        for wait in waits:
+            wait.cancel()
