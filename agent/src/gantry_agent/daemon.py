@@ -1,0 +1,96 @@
+"""`gantry-agent run`: the API, the facts and one link per gateway, until a signal."""
+
+import asyncio
+import contextlib
+import logging
+import os
+import resource
+import signal
+from collections.abc import Callable
+
+from .api import Api
+from .engine import Engine, find_socket
+from .facts import HostFacts
+from .link import Link
+from .state import State
+
+log = logging.getLogger(__name__)
+
+STATUS_EVERY = 5.0  # seconds
+
+
+async def run(state: State, engine_socket: str) -> None:
+    """Serve until SIGTERM or SIGINT. Raises NotEnrolled."""
+    enrolment = state.enrolment()
+    allow_many_files()
+    engine = Engine(engine_socket)
+    facts = HostFacts(engine)
+    api = Api(engine, facts)
+    await api.start()
+    links = [Link(state, enrolment, url, engine_socket, api.accept) for url in enrolment.gateways]
+
+    def report() -> None:
+        standings = [vars(link.standing) for link in links]
+        with contextlib.suppress(OSError):
+            state.write_status(
+                gateways=standings, engine=find_socket(engine_socket), reachable=facts.reachable
+            )
+
+    for link in links:
+        link.on_change = report
+    if find_socket(engine_socket) is None:
+        log.warning("no container engine found on this host yet; looking again on every request")
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    tasks = [asyncio.create_task(link.run()) for link in links]
+    tasks += [asyncio.create_task(work) for work in (facts.run(), api.sweep(), _report_often(report))]
+    waiter = asyncio.create_task(stopping.wait())
+    try:
+        done, _ = await asyncio.wait([*tasks, waiter], return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+    finally:
+        for task in (*tasks, waiter):
+            task.cancel()
+        await asyncio.gather(*tasks, waiter, return_exceptions=True)
+        await api.stop()
+
+
+async def _report_often(report: Callable[[], None]) -> None:
+    while True:
+        report()
+        await asyncio.sleep(STATUS_EVERY)
+
+
+def allow_many_files() -> None:
+    """Each stream takes two descriptors: raise the soft limit to the hard one."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def describe(state: State) -> str:
+    """`gantry-agent status`, for people. Raises NotEnrolled."""
+    enrolment = state.enrolment()
+    status = state.read_status()
+    lines = [f"Enrolled as {enrolment.name} (host {enrolment.host}) at {enrolment.url}"]
+    pid = status.get("pid")
+    if not isinstance(pid, int) or not is_running(pid):
+        return "\n".join([*lines, "The agent is not running."])
+    lines.append(f"Running, process {pid}; engine: {status.get('engine') or 'none found'}")
+    for gateway in status.get("gateways", []):
+        standing = "connected" if gateway.get("connected") else gateway.get("problem") or "connecting"
+        lines.append(f"{gateway.get('gateway')}: {standing}")
+    return "\n".join(lines)
+
+
+def is_running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
