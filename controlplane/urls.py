@@ -8,7 +8,7 @@ from controlplane.views import overview
 urlpatterns = [
     path("healthz", healthz, name="healthz"),
     path("", overview, name="overview"),
-    path("", include("controlplane.access.urls")),
+    path("", include("controlplane.people.urls")),
     path("operations/", include("controlplane.operations.urls")),
     path("hosts/", include("hosts.urls")),
     path("agent/", include("hosts.agent_urls")),

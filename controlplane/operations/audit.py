@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from django.db.models import Model
 from django.http import HttpRequest
 
 from controlplane.access.decide import Actor
@@ -39,6 +40,19 @@ def record(
         outcome=outcome,
         detail=printable(detail),
         operation=operation,
+    )
+
+
+def audited(request: HttpRequest, actor: Actor, verb: str, target: Model, detail: str) -> AuditEntry:
+    """`record` for a change that is done at once, within the request, to one of our own rows."""
+    return record(
+        actor,
+        verb,
+        target_kind=target._meta.model_name or "",
+        target_id=target.pk,
+        target_name=str(target),
+        detail=detail,
+        ip=client_ip(request),
     )
 
 

@@ -61,6 +61,10 @@ class Work:
         self._progress[key] = {"status": status, "current": current, "total": total}
         self._dirty = True
 
+    def total_of(self, key: str) -> int | None:
+        """The total last given for a part."""
+        return self._progress.get(key, {}).get("total")
+
     async def checkpoint(self) -> None:
         """Write what was said and `result` now: what follows must not be done without a trace of it."""
         self._dirty = True

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django import template
+from django.core.paginator import Page
 from django.forms import BoundField, CheckboxInput, CheckboxSelectMultiple, RadioSelect, Select
 from django.template.context import Context
 from django.templatetags.static import static
@@ -204,3 +205,9 @@ def is_checkbox(field: BoundField) -> bool:
 def classname(value: Any) -> str:
     """A name as it may stand in a class attribute: letters, digits and dashes."""
     return "".join(char if char.isalnum() else "-" for char in str(value).lower())
+
+
+@register.simple_tag
+def page_numbers(page: Page[Any]) -> list[int | str]:
+    """The numbers to offer around the present page, with an ellipsis for what is left out."""
+    return list(page.paginator.get_elided_page_range(page.number, on_each_side=1, on_ends=1))

@@ -1,0 +1,75 @@
+"""What the list of containers can be narrowed by and put in order by."""
+
+from __future__ import annotations
+
+import django_filters
+from django.db.models import Q, QuerySet
+from django.http import HttpRequest
+
+from containers.models import Container, ContainerState
+from controlplane.access.decide import visible
+from hosts.models import Environment, Host, HostState
+
+SORTS = {
+    "name": ("name", "id"),
+    "image": ("image_ref", "name", "id"),
+    "host": ("host__name", "name", "id"),
+    "state": ("state", "name", "id"),
+    "created": ("created_at", "id"),
+}
+
+
+def _hosts(request: HttpRequest | None) -> QuerySet[Host]:
+    return visible(request.user, "host.see", Host.objects.all()) if request else Host.objects.none()
+
+
+class ContainerFilter(django_filters.FilterSet):
+    """`?q=` (name, image, id, label), `?state=` (a state, "unknown", "unhealthy"), `?host=` (id),
+    `?environment=` (slug), `?image=` (text of the reference), `?label=` (key or key=value).
+    """
+
+    q = django_filters.CharFilter(method="search", label="Search")
+    state = django_filters.ChoiceFilter(
+        choices=[*ContainerState.choices, ("unhealthy", "Unhealthy"), ("unknown", "Unknown")],
+        method="by_state",
+        label="State",
+        empty_label="Any state",
+    )
+    host = django_filters.ModelChoiceFilter(queryset=_hosts, label="Host", empty_label="Any host")
+    environment = django_filters.ModelChoiceFilter(
+        queryset=Environment.objects.all(),
+        field_name="host__environment",
+        to_field_name="slug",
+        label="Environment",
+        empty_label="Any environment",
+    )
+    image = django_filters.CharFilter(field_name="image_ref", lookup_expr="icontains", label="Image")
+    label = django_filters.CharFilter(method="by_label", label="Label")
+
+    class Meta:
+        model = Container
+        fields: list[str] = []
+
+    def search(self, queryset: QuerySet[Container], name: str, value: str) -> QuerySet[Container]:
+        for word in value.split()[:8]:
+            queryset = queryset.filter(
+                Q(name__icontains=word)
+                | Q(image_ref__icontains=word)
+                | Q(engine_id__startswith=word.lower())
+                | Q(labels_text__icontains=word)
+                | Q(host__name__icontains=word)
+            )
+        return queryset
+
+    def by_state(self, queryset: QuerySet[Container], name: str, value: str) -> QuerySet[Container]:
+        if value == "unknown":
+            return queryset.exclude(host__state=HostState.CONNECTED)
+        queryset = queryset.filter(host__state=HostState.CONNECTED)
+        if value == "unhealthy":
+            return queryset.filter(health="unhealthy", state=ContainerState.RUNNING)
+        return queryset.filter(state=value)
+
+    def by_label(self, queryset: QuerySet[Container], name: str, value: str) -> QuerySet[Container]:
+        """`key` alone finds any value. Each label is one line of `labels_text`, with a line end on both sides."""
+        line = f"\n{value}\n" if "=" in value else f"\n{value}="
+        return queryset.filter(labels_text__contains=line)

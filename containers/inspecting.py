@@ -1,0 +1,58 @@
+"""What only the host knows of a container: asked when somebody looks, with a short limit, never by a list."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from asgiref.sync import async_to_sync
+
+from containers.models import Container
+from hosts.engine import EngineError, engine_for, explain
+
+MASK = "••••••••"
+SECONDS = 5.0
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """`data` is the engine's answer, `error` why there is none. `environment`: pairs, masked or not."""
+
+    data: dict[str, Any]
+    environment: list[tuple[str, str]]
+    revealed: bool
+    error: str = ""
+    hint: str = ""
+
+    @property
+    def text(self) -> str:
+        return json.dumps(self.data, indent=2, ensure_ascii=False)
+
+
+def inspect_container(container: Container, *, reveal: bool) -> Inspection:
+    """Ask the host. Never raises for a host that is away or slow: the answer says so."""
+    if not container.host.is_connected:
+        return Inspection({}, [], False, f"{container.host.name} is {container.host.get_state_display().lower()}.")
+    try:
+        data = async_to_sync(_fetch)(container)
+    except EngineError as exc:
+        message, hint = explain(exc, "container.inspect")
+        return Inspection({}, [], False, message, hint)
+    pairs = [_pair(entry) for entry in data.get("Config", {}).get("Env") or []]
+    if not reveal:
+        pairs = [(name, MASK) for name, _ in pairs]
+    if "Config" in data:
+        data["Config"]["Env"] = [f"{name}={value}" for name, value in pairs]
+    return Inspection(data, pairs, reveal)
+
+
+def _pair(entry: str) -> tuple[str, str]:
+    name, _, value = str(entry).partition("=")
+    return name, value
+
+
+async def _fetch(container: Container) -> dict[str, Any]:
+    async with engine_for(container.host) as engine:
+        data: dict[str, Any] = await engine.get(f"/containers/{container.engine_id}/json", timeout=SECONDS)
+        return data

@@ -1,0 +1,150 @@
+"""Containers of all hosts: the list, one container, and what can be done to them."""
+
+from __future__ import annotations
+
+from django.contrib import messages
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.utils.http import url_has_allowed_host_and_scheme
+from django.views.decorators.http import require_POST
+
+from containers import actions
+from containers.access import get_container, seen_by, select
+from containers.filters import SORTS, ContainerFilter
+from containers.forms import RemoveForm, RenameForm
+from containers.inspecting import inspect_container
+from containers.models import Container
+from controlplane.access.decide import allows, require
+from controlplane.lib.errors import Conflict, NotFound
+from controlplane.lib.lists import listing
+from controlplane.lib.pages import page
+from controlplane.operations.audit import audited, client_ip
+from controlplane.operations.models import UNFINISHED, Operation
+
+
+def container_list(request: HttpRequest) -> HttpResponse:
+    """One list over all hosts; search, filters, order and page are in the URL."""
+    require(request.user, "container.see")
+    found = listing(request, ContainerFilter, seen_by(request.user), sorts=SORTS, default_sort="name")
+    pending = _pending(found.rows)
+    for container in found.rows:
+        container.pending = pending.get((container.host_id, container.engine_id))  # type: ignore[attr-defined]
+    context = {"listing": found, "verbs": _permitted_verbs(request), "any": seen_by(request.user).exists()}
+    return page(request, "containers/list.html", context)
+
+
+def _pending(rows: list[Container]) -> dict[tuple[int, str], Operation]:
+    """The unfinished operation of each container of the page, in one query."""
+    unfinished = Operation.objects.filter(
+        state__in=UNFINISHED, target_kind="container", target_id__in=[row.engine_id for row in rows]
+    )
+    return {(operation.host_id or 0, operation.target_id): operation for operation in unfinished}
+
+
+def _permitted_verbs(request: HttpRequest) -> list[actions.Verb]:
+    return [verb for verb in actions.VERBS.values() if allows(request.user, verb.permission)]
+
+
+def container_detail(request: HttpRequest, pk: int) -> HttpResponse:
+    """One container in words, from the mirror alone; what only the host knows is fetched by the page itself."""
+    container = get_container(request.user, pk)
+    operations = Operation.objects.filter(
+        host=container.host, target_kind="container", target_id=container.engine_id
+    )
+    context = {
+        "container": container,
+        "verbs": _permitted_verbs(request),
+        "operations": operations[:10],
+        "pending": operations.filter(state__in=UNFINISHED).first(),
+        "rename_form": RenameForm(initial={"name": container.name}),
+        "can_exec": allows(request.user, "container.exec", container),
+        "can_reveal": allows(request.user, "container.secrets", container),
+        "can_update": allows(request.user, "container.update", container),
+    }
+    return page(request, "containers/detail.html", context)
+
+
+def inspect(request: HttpRequest, pk: int) -> HttpResponse:
+    """What the engine says of a container now, as JSON, with the values of its environment masked."""
+    container = get_container(request.user, pk)
+    context = {
+        "container": container,
+        "inspection": inspect_container(container, reveal=False),
+        "can_reveal": allows(request.user, "container.secrets", container),
+    }
+    return page(request, "containers/inspect.html", context)
+
+
+@require_POST
+def reveal(request: HttpRequest, pk: int) -> HttpResponse:
+    """The same with the environment in clear; who looked is written down."""
+    container = get_container(request.user, pk, "container.secrets")
+    audited(request, request.user, "container.secrets", container, detail="revealed the environment")
+    inspection = inspect_container(container, reveal=True)
+    context = {"container": container, "inspection": inspection, "can_reveal": True}
+    response = page(request, "containers/inspect.html", context)
+    response["Cache-Control"] = "no-store"
+    return response
+
+
+@require_POST
+def act(request: HttpRequest, verb: str) -> HttpResponse:
+    """Do `verb` to the containers of `ids`: a row's button, a page's button, or the bulk bar.
+
+    Those the verb makes no sense for are left out and named; none left is an error.
+    """
+    if verb not in actions.VERBS:
+        raise NotFound(f"There is no such thing to do to a container: {verb}.")
+    chosen = actions.VERBS[verb]
+    selected = select(request.user, request.POST.getlist("ids"))
+    fitting = [container for container in selected if chosen.fits(container)]
+    if not fitting:
+        raise Conflict(*_why_none_fits(chosen, selected))
+    params = _params(request, verb)
+    operation = actions.act(request.user, chosen, fitting, ip=client_ip(request), **params)  # type: ignore[arg-type]
+    left_out = [container.name for container in selected if container not in fitting]
+    if left_out:
+        messages.warning(request, f"Left out, as {chosen.label.lower()} does not fit: {', '.join(left_out)}.")
+    messages.info(request, operation.title, extra_tags=f"operation-{operation.pk}")
+    return _back(request, operation)
+
+
+def _why_none_fits(verb: actions.Verb, selected: list[Container]) -> tuple[str, str]:
+    if not selected:
+        return "No container was selected.", "Select at least one, then try again."
+    states = ", ".join(sorted({container.shown_state for container in selected}))
+    return (
+        f"“{verb.label}” fits none of the selected containers: they are {states}.",
+        f"It fits: {', '.join(verb.states)}.",
+    )
+
+
+def _params(request: HttpRequest, verb: str) -> dict[str, object]:
+    if verb != "remove":
+        return {}
+    form = RemoveForm(request.POST)
+    return {key: value for key, value in form.cleaned_data.items() if value} if form.is_valid() else {}
+
+
+@require_POST
+def rename(request: HttpRequest, pk: int) -> HttpResponse:
+    """Give a container another name."""
+    container = get_container(request.user, pk, "container.update")
+    form = RenameForm(request.POST)
+    if not form.is_valid():
+        raise Conflict(" ".join(form.errors["name"]), "A name is letters, digits and _ . - after the first.")
+    operation = actions.rename(
+        request.user,  # type: ignore[arg-type]
+        container,
+        form.cleaned_data["name"],
+        ip=client_ip(request),
+    )
+    return _back(request, operation)
+
+
+def _back(request: HttpRequest, operation: Operation) -> HttpResponse:
+    """To the page that asked; without one, to the operation."""
+    back = request.POST.get("next", "")
+    if url_has_allowed_host_and_scheme(back, {request.get_host()}, require_https=request.is_secure()):
+        return redirect(back)
+    return redirect("operations:detail", pk=operation.pk)
