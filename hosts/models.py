@@ -68,6 +68,9 @@ class Host(models.Model):
     metrics = models.JSONField(default=dict, blank=True)
     # How many operations of the heavy kinds (pulls) may run on it at once.
     pull_limit = models.PositiveSmallIntegerField(default=3)
+    # Set while the agent has been asked for a new key; cleared when the gateway holds it.
+    rotation_requested_at = models.DateTimeField(null=True, blank=True)
+    key_since = models.DateTimeField(null=True, blank=True)
     created_at = models.DateTimeField(default=timezone.now)
 
     class Meta:

@@ -1,0 +1,73 @@
+"""Verbs on hosts that Gantry does itself, at once. Each is one transaction with its audit row."""
+
+from __future__ import annotations
+
+from django.db import transaction
+from django.http import HttpRequest
+from django.utils import timezone
+
+from controlplane.lib.live import publish
+from controlplane.operations.audit import audited
+from hosts import gateway_orders
+from hosts.models import EnrolmentToken, Environment, Host
+
+
+@transaction.atomic
+def add_host(request: HttpRequest, host: Host) -> str:
+    """Keep a place for a host. Returns its enrolment token, which is shown once."""
+    host.save()
+    return issue_token(request, host)
+
+
+@transaction.atomic
+def issue_token(request: HttpRequest, host: Host) -> str:
+    """A new enrolment token for `host`; an open one made before it ends."""
+    _, token = EnrolmentToken.issue(host, request.user)
+    audited(request, request.user, "host.manage", host, detail=f"made an enrolment token for {host.name}")
+    publish("hosts", f"host.{host.pk}")
+    return token
+
+
+@transaction.atomic
+def change_host(request: HttpRequest, host: Host, changed: list[str]) -> None:
+    """Save what a form has changed of `host`."""
+    host.save(update_fields=changed)
+    audited(request, request.user, "host.manage", host, detail=f"changed {', '.join(changed)} of {host.name}")
+    publish("hosts", f"host.{host.pk}", "containers")
+
+
+@transaction.atomic
+def remove_host(request: HttpRequest, host: Host) -> None:
+    """Forget `host` and its mirror; its key is worthless from now on. What runs on it is not touched."""
+    audited(request, request.user, "host.manage", host, detail=f"removed {host.name}")
+    pk = host.pk
+    host.delete()
+    publish("hosts", "containers", "images")
+    transaction.on_commit(lambda: gateway_orders.tell("removed", pk))
+
+
+@transaction.atomic
+def rotate_key(request: HttpRequest, host: Host) -> None:
+    """Have the host's agent make a new key pair; the old key ends when the gateway holds the new one."""
+    Host.objects.filter(pk=host.pk).update(rotation_requested_at=timezone.now())
+    audited(request, request.user, "host.manage", host, detail=f"asked {host.name} for a new key")
+    transaction.on_commit(lambda: gateway_orders.tell("rotate", host.pk))
+    publish(f"host.{host.pk}")
+
+
+@transaction.atomic
+def add_environment(request: HttpRequest, environment: Environment) -> None:
+    environment.position = Environment.objects.count()
+    environment.save()
+    audited(request, request.user, "host.manage", environment, detail=f"added environment {environment.name}")
+    publish("hosts")
+
+
+@transaction.atomic
+def remove_environment(request: HttpRequest, environment: Environment) -> None:
+    """Remove an environment; its hosts stay and belong to none."""
+    audited(
+        request, request.user, "host.manage", environment, detail=f"removed environment {environment.name}"
+    )
+    environment.delete()
+    publish("hosts", "containers")
