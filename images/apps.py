@@ -5,4 +5,4 @@ class ImagesConfig(AppConfig):
     name = "images"
 
     def ready(self) -> None:
-        from images import work  # noqa: F401  registers this app's kinds of operation
+        from images import mirror, work  # noqa: F401  registers this app's mirror and kinds of operation

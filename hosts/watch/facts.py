@@ -1,0 +1,67 @@
+"""Reading what a host says of itself, believing none of it further than its type and length."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.utils import timezone
+
+METRICS = ("cpu_percent", "memory_used", "memory_total", "disk_used", "disk_total", "uptime")
+
+
+def text(value: object, limit: int) -> str:
+    return value[:limit].replace("\x00", "") if isinstance(value, str) else ""
+
+
+def number(value: object) -> int | None:
+    """A count or size a database column can hold."""
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**63 else None
+
+
+def engine_facts(version: dict[str, Any], info: dict[str, Any]) -> dict[str, Any]:
+    """Fields of Host from the engine's /version and /info."""
+    names = [text(part.get("Name"), 60) for part in version.get("Components") or [] if isinstance(part, dict)]
+    return {
+        "engine_kind": _kind(names),
+        "engine_version": text(version.get("Version"), 60),
+        "api_version": text(version.get("ApiVersion"), 20),
+        "os": text(info.get("OperatingSystem"), 120),
+        "arch": text(version.get("Arch"), 40),
+        "kernel": text(version.get("KernelVersion") or info.get("KernelVersion"), 120),
+        "cpus": number(info.get("NCPU")),
+        "memory_total": number(info.get("MemTotal")),
+    }
+
+
+def _kind(components: list[str]) -> str:
+    for name in components:
+        if "podman" in name.lower():
+            return "podman"
+        if "gantry" in name.lower():
+            return "gantry"
+    return "docker"
+
+
+def agent_facts(said: dict[str, Any]) -> dict[str, Any]:
+    """Fields of Host from the agent's /gantry/host."""
+    metrics: dict[str, Any] = {"at": timezone.now().isoformat()}
+    for key in METRICS:
+        value = said.get(key)
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            metrics[key] = value
+    load = said.get("load")
+    if isinstance(load, list) and all(isinstance(part, int | float) for part in load):
+        metrics["load"] = load[:3]
+    engine = said.get("engine")
+    if isinstance(engine, dict):
+        metrics["engine_socket"] = text(engine.get("socket"), 200)
+    fields = {
+        "metrics": metrics,
+        "agent_version": text(said.get("agent_version"), 40),
+        "os": text(said.get("os"), 120),
+        "arch": text(said.get("arch"), 40),
+        "kernel": text(said.get("kernel"), 120),
+        "cpus": number(said.get("cpus")),
+        "memory_total": number(said.get("memory_total")),
+    }
+    return {key: value for key, value in fields.items() if value not in ("", None)}

@@ -1,0 +1,46 @@
+"""A host's standing in the database: connected, or unreachable since when and why. Changes only when it changes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db import transaction
+from django.utils import timezone
+
+from controlplane.lib.live import publish
+from hosts.models import Host, HostState
+
+
+def mark_connected(host: Host, facts: dict[str, Any]) -> None:
+    """The engine has been listed in full: its rows are true from now on. `facts`: fields of Host."""
+    now = timezone.now()
+    with transaction.atomic():
+        Host.objects.filter(pk=host.pk).update(observed_at=now, **facts)
+        changed = (
+            Host.objects.filter(pk=host.pk, tunnel_up=True)
+            .exclude(state=HostState.CONNECTED)
+            .update(state=HostState.CONNECTED, state_since=now, state_reason="", last_seen_at=now)
+        )
+        if changed:
+            publish("hosts", f"host.{host.pk}", "containers", "images")
+
+
+def mark_unreachable(host: Host, reason: str) -> None:
+    """The host's rows are no longer to be believed. Its first reason and time stay until it is back."""
+    with transaction.atomic():
+        changed = Host.objects.filter(pk=host.pk, state=HostState.CONNECTED).update(
+            state=HostState.UNREACHABLE, state_since=timezone.now(), state_reason=reason[:300]
+        )
+        if not changed:
+            Host.objects.filter(pk=host.pk).exclude(state_reason=reason[:300]).update(
+                state_reason=reason[:300]
+            )
+        else:
+            publish("hosts", f"host.{host.pk}", "containers", "images")
+
+
+def note_metrics(host: Host, fields: dict[str, Any]) -> None:
+    """Store what the agent measures."""
+    with transaction.atomic():
+        Host.objects.filter(pk=host.pk).update(last_seen_at=timezone.now(), **fields)
+        publish(f"host.{host.pk}", "hosts.metrics")
