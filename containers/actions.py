@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from containers.models import Container, ContainerState
 from controlplane.access.decide import require
 from controlplane.access.models import User
 from controlplane.lib.seal import seal
@@ -15,8 +16,6 @@ from controlplane.operations import kinds
 from controlplane.operations.actions import Request
 from controlplane.operations.models import Operation
 from hosts.models import Host
-
-from containers.models import Container, ContainerState
 
 RUNNING = (ContainerState.RUNNING, ContainerState.RESTARTING)
 IDLE = (ContainerState.CREATED, ContainerState.EXITED, ContainerState.DEAD)

@@ -9,7 +9,7 @@ from typing import Any
 from asgiref.sync import async_to_sync
 
 from containers.models import Container
-from hosts.engine import EngineError, engine_for, explain
+from hosts.engine import EngineError, EngineProtocolError, EngineUnreachable, engine_for, explain
 
 MASK = "••••••••"
 SECONDS = 5.0
@@ -33,10 +33,12 @@ class Inspection:
 def inspect_container(container: Container, *, reveal: bool) -> Inspection:
     """Ask the host. Never raises for a host that is away or slow: the answer says so."""
     if not container.host.is_connected:
-        return Inspection({}, [], False, f"{container.host.name} is {container.host.get_state_display().lower()}.")
+        return Inspection(
+            {}, [], False, f"{container.host.name} is {container.host.get_state_display().lower()}."
+        )
     try:
         data = async_to_sync(_fetch)(container)
-    except EngineError as exc:
+    except (EngineError, EngineUnreachable, EngineProtocolError) as exc:
         message, hint = explain(exc, "container.inspect")
         return Inspection({}, [], False, message, hint)
     pairs = [_pair(entry) for entry in data.get("Config", {}).get("Env") or []]

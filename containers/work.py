@@ -5,16 +5,17 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from images.reference import parse
+
+from containers.models import Container
+from controlplane.lib.errors import NotFound, NotModified
 from controlplane.lib.seal import unseal
 from controlplane.operations.kinds import Kind, OnLoss, register
 from controlplane.operations.models import Operation
 from controlplane.operations.runner import Work
-from hosts.engine import Engine, EngineError
+from hosts.engine import Engine, EngineError, segment
 from hosts.working import engine_of
 from images.pulling import pull
-from images.reference import parse
-
-from containers.models import Container
 
 # Marks a container with the operation that made it, so that an operation repeated after its worker died finds
 # the container it has already created instead of failing on its name.
@@ -31,7 +32,10 @@ def _find(operation: Operation) -> Container | None:
 async def _verb(work: Work, verb: str, done: str, timeout: float = 60, **query: Any) -> None:
     async with engine_of(work) as engine:
         path = f"/containers/{work.operation.target_id}/{verb}"
-        await engine.post(path, timeout=timeout, **query)
+        try:
+            await engine.post(path, timeout=timeout, **query)
+        except NotModified:
+            work.say("It was so already.")
     work.say(f"{work.operation.target_name} {done}.")
 
 
@@ -69,13 +73,13 @@ async def _rename(work: Work) -> None:
 
 async def _remove(work: Work) -> None:
     """params: force (a running one is killed first), volumes (its anonymous volumes go too)."""
-    flags = {"force": work.params.get("force"), "v": work.params.get("volumes")}
+    flags = {"force": bool(work.params.get("force")), "v": bool(work.params.get("volumes"))}
     async with engine_of(work) as engine:
         path = f"/containers/{work.operation.target_id}"
         try:
-            await engine.delete(path, timeout=120, **{k: "true" for k, v in flags.items() if v})
-        except EngineError as exc:
-            if exc.status != 404 or work.operation.attempt == 1:
+            await engine.delete(path, timeout=120, **flags)
+        except NotFound:
+            if work.operation.attempt == 1:
                 raise
     work.say(f"{work.operation.target_name} is removed.")
 
@@ -97,17 +101,15 @@ async def _run(work: Work) -> None:
 
 async def _has_image(engine: Engine, name: str) -> bool:
     try:
-        await engine.get(f"/images/{name}/json")
-    except EngineError as exc:
-        if exc.status == 404:
-            return False
-        raise
+        await engine.get(f"/images/{segment(name)}/json")
+    except NotFound:
+        return False
     return True
 
 
 async def _already_created(work: Work, engine: Engine) -> str | None:
-    filters = json.dumps({"label": [f"{OPERATION_LABEL}={work.operation.pk}"]})
-    found = await engine.get("/containers/json", all="true", filters=filters)
+    filters = {"label": [f"{OPERATION_LABEL}={work.operation.pk}"]}
+    found = await engine.get("/containers/json", all=True, filters=filters)
     return found[0]["Id"] if found else None
 
 
@@ -126,7 +128,9 @@ async def _start_created(work: Work, engine: Engine, container_id: str) -> None:
     try:
         await engine.post(f"/containers/{container_id}/start", timeout=120)
     except EngineError:
-        work.say("It was created but could not be started; it is kept, so that nothing typed is lost.", "stderr")
+        work.say(
+            "It was created but could not be started; it is kept, so that nothing typed is lost.", "stderr"
+        )
         raise
     work.say("It runs.")
 
@@ -144,4 +148,3 @@ _register("container.unpause", "container.start", _unpause, OnLoss.GIVE_UP)
 _register("container.rename", "container.update", _rename, OnLoss.GIVE_UP)
 _register("container.remove", "container.remove", _remove, OnLoss.REPEAT)
 _register("container.run", "container.create", _run, OnLoss.REPEAT, note="")
-

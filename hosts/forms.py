@@ -11,7 +11,8 @@ from django.utils.text import slugify
 from hosts.models import Environment, Host
 
 NAME = RegexValidator(
-    r"\A[\w][\w .@-]{0,118}\Z", "Expected letters, digits, spaces and “. _ - @”, beginning with a letter or digit."
+    r"\A[\w][\w .@-]{0,118}\Z",
+    "Expected letters, digits, spaces and “. _ - @”, beginning with a letter or digit.",
 )
 MOST_LABELS = 64
 

@@ -118,7 +118,9 @@ def remove(request: HttpRequest, pk: int) -> HttpResponse:
     if request.POST.get("confirm") != host.name:
         raise Conflict(f"To remove it, type its name: {host.name}.")
     actions.remove_host(request, host)
-    messages.success(request, f"{host.name} is removed. Its containers run on; its agent is no longer let in.")
+    messages.success(
+        request, f"{host.name} is removed. Its containers run on; its agent is no longer let in."
+    )
     return redirect("hosts:list")
 
 

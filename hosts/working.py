@@ -7,7 +7,14 @@ from contextlib import asynccontextmanager
 
 from controlplane.lib.errors import GantryError, Unavailable
 from controlplane.operations.runner import Work
-from hosts.engine import Engine, EngineError, engine_for, explain
+from hosts.engine import (
+    Engine,
+    EngineError,
+    EngineProtocolError,
+    EngineUnreachable,
+    engine_for,
+    explain,
+)
 from hosts.models import Host
 
 
@@ -29,11 +36,6 @@ async def engine_of(work: Work) -> AsyncIterator[Engine]:
     try:
         async with engine_for(host) as engine:
             yield engine
-    except EngineError as exc:
+    except (EngineError, EngineUnreachable, EngineProtocolError) as exc:
         message, hint = explain(exc, work.operation.kind)
-        raise _as_kind(exc)(message, hint) from exc
-
-
-def _as_kind(error: EngineError) -> type[GantryError]:
-    kind = getattr(error, "kind", None)
-    return kind if isinstance(kind, type) and issubclass(kind, GantryError) else GantryError
+        raise GantryError(message, hint) from exc

@@ -46,9 +46,7 @@ def _note(work: Work, message: dict[str, Any]) -> None:
     work.progress(layer, status, *_measure(work, layer, status, detail))
 
 
-def _measure(
-    work: Work, layer: str, status: str, detail: dict[str, Any]
-) -> tuple[int | None, int | None]:
+def _measure(work: Work, layer: str, status: str, detail: dict[str, Any]) -> tuple[int | None, int | None]:
     """Bytes done and in all. Downloading and extracting count alike; a layer that is done is full."""
     current, total = _number(detail.get("current")), _number(detail.get("total"))
     total = total or work.total_of(layer)
@@ -59,4 +57,3 @@ def _measure(
 
 def _number(value: object) -> int | None:
     return value if isinstance(value, int) and value >= 0 else None
-

@@ -38,4 +38,3 @@ async def announce(*topics: str) -> None:
 def publish(*topics: str) -> None:
     """Tell open pages once the present transaction commits."""
     transaction.on_commit(lambda: async_to_sync(announce)(*topics))
-

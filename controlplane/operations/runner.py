@@ -54,9 +54,7 @@ class Work:
         self._kept += len(text)
         self._lines.append((stream, text))
 
-    def progress(
-        self, key: str, status: str, current: int | None = None, total: int | None = None
-    ) -> None:
+    def progress(self, key: str, status: str, current: int | None = None, total: int | None = None) -> None:
         """Set one part's progress; `current` and `total` in the part's own unit, None when not known."""
         self._progress[key] = {"status": status, "current": current, "total": total}
         self._dirty = True
@@ -84,9 +82,7 @@ class Work:
         fields: dict[str, Any] = {"heartbeat_at": timezone.now()}
         if self._dirty:
             fields |= {"progress": self._progress, "result": self.result}
-        mine = Operation.objects.filter(
-            pk=self.operation.pk, claim=self.operation.claim, state=State.RUNNING
-        )
+        mine = Operation.objects.filter(pk=self.operation.pk, claim=self.operation.claim, state=State.RUNNING)
         if mine.update(**fields) != 1:
             raise Superseded
         if lines:
@@ -147,7 +143,7 @@ async def _outcome(body: asyncio.Task[None], operation: Operation) -> tuple[str,
         return State.CANCELLED, "", ""
     except GantryError as exc:
         return State.FAILED, exc.message, exc.hint
-    except Exception as exc:  # noqa: BLE001  the outermost loop: whatever it was, the operation must end
+    except Exception as exc:
         log.exception("operation %s (%s) broke", operation.pk, operation.kind)
         return State.FAILED, f"Gantry failed: {type(exc).__name__}: {exc}", "See the worker's log."
     return State.SUCCEEDED, "", ""
@@ -169,8 +165,6 @@ async def _keep(work: Work, body: asyncio.Task[None]) -> None:
             return
         except DatabaseError as exc:
             log.warning("operation %s: database: %s", work.operation.pk, exc)
-
-
 
 
 def _cancel_requested(operation_id: int) -> bool:

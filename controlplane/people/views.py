@@ -19,10 +19,10 @@ from django.views.decorators.http import require_POST
 
 from controlplane.access import actions
 from controlplane.access.decide import require
-from controlplane.people.forms import AccountForm, InviteForm, PersonForm
 from controlplane.access.models import Invitation, User
-from controlplane.operations.audit import audited
 from controlplane.lib.pages import page
+from controlplane.operations.audit import audited
+from controlplane.people.forms import AccountForm, InviteForm, PersonForm
 
 
 @method_decorator(login_not_required, name="dispatch")

@@ -94,9 +94,7 @@ class HostFollower:
             group.create_task(self._list_regularly(engine))
             await self._apply(engine, queue)
 
-    async def _listen(
-        self, engine: Engine, queue: asyncio.Queue[Event], listening: asyncio.Event
-    ) -> None:
+    async def _listen(self, engine: Engine, queue: asyncio.Queue[Event], listening: asyncio.Event) -> None:
         splitter = MessageSplitter()
         async with engine.stream("GET", "/events", timeout=15) as response:
             listening.set()

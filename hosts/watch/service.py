@@ -75,7 +75,10 @@ class Watch:
     def _start(self, host: Host) -> None:
         if host.pk not in self.followers:
             follower = HostFollower(host)
-            self.followers[host.pk] = follower, asyncio.create_task(follower.run(), name=f"follow {host.name}")
+            self.followers[host.pk] = (
+                follower,
+                asyncio.create_task(follower.run(), name=f"follow {host.name}"),
+            )
 
     async def _stop(self, pk: int) -> None:
         _, task = self.followers.pop(pk)

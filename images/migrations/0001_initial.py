@@ -6,58 +6,88 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
     dependencies = [
-        ('hosts', '0001_initial'),
+        ("hosts", "0001_initial"),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='Image',
+            name="Image",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('engine_id', models.CharField(max_length=100)),
-                ('size', models.BigIntegerField(default=0)),
-                ('created_at', models.DateTimeField(blank=True, null=True)),
-                ('repo_digests', models.JSONField(blank=True, default=list)),
-                ('labels', models.JSONField(blank=True, default=dict)),
-                ('observed_at', models.DateTimeField(default=django.utils.timezone.now)),
-                ('host', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='images', to='hosts.host')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("engine_id", models.CharField(max_length=100)),
+                ("size", models.BigIntegerField(default=0)),
+                ("created_at", models.DateTimeField(blank=True, null=True)),
+                ("repo_digests", models.JSONField(blank=True, default=list)),
+                ("labels", models.JSONField(blank=True, default=dict)),
+                ("observed_at", models.DateTimeField(default=django.utils.timezone.now)),
+                (
+                    "host",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="images", to="hosts.host"
+                    ),
+                ),
             ],
             options={
-                'ordering': ['-created_at'],
+                "ordering": ["-created_at"],
             },
         ),
         migrations.CreateModel(
-            name='ImageTag',
+            name="ImageTag",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('reference', models.CharField(blank=True, max_length=300)),
-                ('repository', models.CharField(blank=True, max_length=300)),
-                ('tag', models.CharField(blank=True, max_length=130)),
-                ('host', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='image_tags', to='hosts.host')),
-                ('image', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='tags', to='images.image')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("reference", models.CharField(blank=True, max_length=300)),
+                ("repository", models.CharField(blank=True, max_length=300)),
+                ("tag", models.CharField(blank=True, max_length=130)),
+                (
+                    "host",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="image_tags",
+                        to="hosts.host",
+                    ),
+                ),
+                (
+                    "image",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="tags", to="images.image"
+                    ),
+                ),
             ],
             options={
-                'ordering': ['repository', 'tag'],
+                "ordering": ["repository", "tag"],
             },
         ),
         migrations.AddIndex(
-            model_name='image',
-            index=models.Index(fields=['engine_id'], name='image_engine_id'),
+            model_name="image",
+            index=models.Index(fields=["engine_id"], name="image_engine_id"),
         ),
         migrations.AddConstraint(
-            model_name='image',
-            constraint=models.UniqueConstraint(fields=('host', 'engine_id'), name='image_once_a_host'),
+            model_name="image",
+            constraint=models.UniqueConstraint(fields=("host", "engine_id"), name="image_once_a_host"),
         ),
         migrations.AddIndex(
-            model_name='imagetag',
-            index=models.Index(fields=['repository', 'tag'], name='image_tag_name'),
+            model_name="imagetag",
+            index=models.Index(fields=["repository", "tag"], name="image_tag_name"),
         ),
         migrations.AddConstraint(
-            model_name='imagetag',
-            constraint=models.UniqueConstraint(condition=models.Q(('reference', ''), _negated=True), fields=('host', 'reference'), name='image_tag_once_a_host'),
+            model_name="imagetag",
+            constraint=models.UniqueConstraint(
+                condition=models.Q(("reference", ""), _negated=True),
+                fields=("host", "reference"),
+                name="image_tag_once_a_host",
+            ),
         ),
     ]

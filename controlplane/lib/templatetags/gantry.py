@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -211,3 +211,22 @@ def classname(value: Any) -> str:
 def page_numbers(page: Page[Any]) -> list[int | str]:
     """The numbers to offer around the present page, with an ellipsis for what is left out."""
     return list(page.paginator.get_elided_page_range(page.number, on_each_side=1, on_ends=1))
+
+
+@register.filter
+def fits(verb: Any, target: Any) -> bool:
+    """Whether a verb makes sense for a target in its present state; the verb itself decides."""
+    return bool(verb.fits(target))
+
+
+@register.filter
+def named(verbs: Iterable[Any], name: str) -> Any:
+    """The verb of that name among those the person may use; None when it is not there."""
+    return next((verb for verb in verbs if verb.name == name), None)
+
+
+@register.simple_tag
+def percent_of(mapping: Mapping[str, Any] | None, part: str, whole: str) -> int | str:
+    """`percent` of two values of one mapping, such as a host's metrics."""
+    values = mapping or {}
+    return percent(values.get(part), values.get(whole))
