@@ -230,3 +230,9 @@ def percent_of(mapping: Mapping[str, Any] | None, part: str, whole: str) -> int 
     """`percent` of two values of one mapping, such as a host's metrics."""
     values = mapping or {}
     return percent(values.get(part), values.get(whole))
+
+
+@register.filter
+def distribution(name: str) -> str:
+    """An operating system's name without the words that tell nobody anything: "Debian 12"."""
+    return name.replace(" GNU/Linux", "").replace(" LTS", "")
