@@ -1,0 +1,257 @@
+"""The form that runs a container. What its fields may hold is said by `spec` and `ports`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from django import forms
+from django.core.validators import RegexValidator
+from django.db.models import QuerySet
+from images.reference import parse
+
+from containers import spec
+from containers.forms import NAME
+from containers.models import Container, ContainerState
+from containers.ports import PortMapping, parse_ports
+from containers.typed import Malformed
+from controlplane.access.decide import Actor, visible
+from controlplane.lib.errors import InvalidArgument
+from hosts.models import Host
+
+PATH = RegexValidator(r"\A/[^\0]*\Z", "Expected an absolute path inside the container, such as /srv/app.")
+USER = RegexValidator(
+    r"\A[\w.][\w.-]*(:[\w.][\w.-]*)?\Z", "Expected USER or USER:GROUP, each a name or a number."
+)
+NETWORK = RegexValidator(
+    r"\A(container:)?[a-zA-Z0-9][a-zA-Z0-9_.-]*\Z",
+    "Expected bridge, host, none, the name of a network, or container:NAME.",
+)
+# Networks that are not the container's own: nothing can be published there.
+UNPUBLISHABLE = ("host", "none", "container:")
+
+
+def as_form_error(exc: Malformed) -> forms.ValidationError:
+    """All faults of one field, as sentences."""
+    return forms.ValidationError([problem[:1].upper() + problem[1:] for problem in exc.problems])
+
+
+class ParsedField(forms.CharField):
+    """Text that `parse` turns into something; its Malformed becomes the field's errors."""
+
+    def __init__(
+        self, parse: Callable[[str], Any], *, rows: int = 0, placeholder: str = "", **kwargs: Any
+    ) -> None:
+        attrs = {"placeholder": placeholder, "spellcheck": "false", "autocomplete": "off"}
+        if rows:
+            kwargs["widget"] = forms.Textarea(attrs={**attrs, "rows": rows})
+        else:
+            kwargs["widget"] = forms.TextInput(attrs={**attrs, "class": "mono"})
+        # Unstripped: line numbers count from the first line as typed, and a value may end in blanks.
+        super().__init__(required=False, strip=False, max_length=200_000, **kwargs)
+        self.parse = parse
+
+    def clean(self, value: Any) -> Any:
+        try:
+            return self.parse(super().clean(value))
+        except Malformed as exc:
+            raise as_form_error(exc) from exc
+
+
+def parse_image(text: str) -> str:
+    """A reference in its familiar form. Raises Malformed."""
+    try:
+        return parse(text.strip()).familiar
+    except InvalidArgument as exc:
+        raise Malformed(f"{exc.message} {exc.hint}".strip()) from exc
+
+
+class HostField(forms.ModelChoiceField):  # type: ignore[type-arg]
+    """One host; the label says when it is out of contact."""
+
+    def label_from_instance(self, host: Host) -> str:  # type: ignore[override]
+        return host.name if host.is_connected else f"{host.name} ({host.get_state_display().lower()})"
+
+
+class RunForm(forms.Form):
+    """Everything the docker CLI's `run` takes that most people need. `actor`: whose hosts are offered."""
+
+    host = HostField(queryset=Host.objects.none(), empty_label="Choose a host")
+    image = ParsedField(parse_image, placeholder="nginx:1.27")
+    name = forms.CharField(required=False, max_length=250, validators=[NAME])
+
+    command = ParsedField(spec.parse_command, placeholder='sh -c "sleep 5 && date"')
+    entrypoint = ParsedField(spec.parse_entrypoint)
+    user = forms.CharField(required=False, max_length=120, validators=[USER])
+    working_dir = forms.CharField(
+        required=False, max_length=4000, validators=[PATH], label="Working directory"
+    )
+    environment = ParsedField(spec.parse_environment, rows=4, placeholder="LOG_LEVEL=info\nTZ=Europe/Berlin")
+    tty = forms.BooleanField(required=False, label="Give it a terminal (TTY) and keep its input open")
+
+    network = forms.CharField(required=False, max_length=250, validators=[NETWORK])
+    ports = ParsedField(parse_ports, rows=3, placeholder="8080:80\n127.0.0.1:5432:5432")
+    volumes = ParsedField(spec.parse_volumes, rows=3, placeholder="data:/var/lib/data\n/etc/app:/etc/app:ro")
+
+    restart = forms.ChoiceField(
+        choices=[
+            ("no", "Never"),
+            ("on-failure", "On failure"),
+            ("unless-stopped", "Unless stopped"),
+            ("always", "Always"),
+        ],
+        label="Restart",
+        initial="no",
+        required=False,
+    )
+    retries = forms.IntegerField(required=False, min_value=0, max_value=2**31 - 1, label="Retries at most")
+    memory = ParsedField(spec.parse_memory, placeholder="512m")
+    cpus = forms.CharField(required=False, max_length=40, label="CPUs")
+    auto_remove = forms.BooleanField(required=False, label="Remove it when it ends")
+    labels = ParsedField(spec.parse_labels, rows=3, placeholder="team=shop\ntier=web")
+
+    registry_user = forms.CharField(required=False, max_length=250)
+    registry_password = forms.CharField(
+        required=False,
+        max_length=4000,
+        strip=False,
+        # Kept when another field is wrong: the answer is not stored by any cache.
+        widget=forms.PasswordInput(render_value=True, attrs={"autocomplete": "off"}),
+    )
+
+    def __init__(self, *args: Any, actor: Actor, starts: bool = True, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.starts = starts
+        hosts = visible(actor, "container.create", Host.objects.exclude(public_key=""))
+        self.fields["host"].queryset = hosts  # type: ignore[attr-defined]
+        self.fields["image"].required = True
+        for name in ("name", "user", "working_dir", "network", "cpus", "registry_user"):
+            self.fields[name].widget.attrs |= {"class": "mono", "spellcheck": "false", "autocomplete": "off"}
+        self.fields["cpus"].widget.attrs |= {"placeholder": "1.5", "inputmode": "decimal"}
+        self.fields["network"].widget.attrs |= {"placeholder": "bridge", "list": "known-networks"}
+        self.fields["image"].widget.attrs["list"] = "known-images"
+        self.fields["host"].widget.attrs |= {
+            "hx-get": "",
+            "hx-target": "#known-images",
+            "hx-trigger": "change",
+            "hx-swap": "outerHTML",
+        }
+
+    def clean_host(self) -> Host:
+        host: Host = self.cleaned_data["host"]
+        if not host.is_connected:
+            raise forms.ValidationError(
+                f"Expected a connected host, found {host.name}, {host.get_state_display().lower()} since "
+                f"{host.state_since:%d %b %H:%M} UTC. Choose another, or try again when it is back."
+            )
+        return host
+
+    def clean(self) -> dict[str, Any]:
+        """What concerns more than one field."""
+        data = super().clean() or self.cleaned_data
+        self._check_limits(data)
+        self._check_restart(data)
+        self._check_login(data)
+        if data.get("ports") and (data.get("network") or "").startswith(UNPUBLISHABLE):
+            self.add_error("ports", f"Nothing can be published with the network “{data['network']}”.")
+        if host := data.get("host"):
+            self._check_host(host, data)
+        return data
+
+    def _check_limits(self, data: dict[str, Any]) -> None:
+        host = data.get("host")
+        try:
+            data["nano_cpus"] = spec.parse_cpus(data.get("cpus") or "", host.cpus if host else None)
+        except Malformed as exc:
+            self.add_error("cpus", as_form_error(exc))
+
+    def _check_restart(self, data: dict[str, Any]) -> None:
+        policy = data.get("restart") or "no"
+        try:
+            data["restart_policy"] = spec.restart_policy(policy, data.get("retries"))
+        except Malformed as exc:
+            self.add_error("retries", as_form_error(exc))
+        if data.get("auto_remove") and policy != "no":
+            self.add_error(
+                "auto_remove",
+                "A container is either restarted or removed when it ends: choose one of the two.",
+            )
+
+    def _check_login(self, data: dict[str, Any]) -> None:
+        user, password = data.get("registry_user"), data.get("registry_password")
+        if user and not password:
+            self.add_error("registry_password", f"Expected the password of “{user}”, found nothing.")
+        if password and not user:
+            self.add_error("registry_user", "Expected the name that goes with the password, found nothing.")
+
+    def _check_host(self, host: Host, data: dict[str, Any]) -> None:
+        """What the mirror already knows to be taken there; the engine has the last word."""
+        if (name := data.get("name")) and host.containers.filter(name=name).exists():  # type: ignore[attr-defined]
+            self.add_error(
+                "name",
+                f"{host.name} has a container “{name}” already. Choose another name, or remove that one.",
+            )
+        if self.starts and data.get("ports"):
+            for problem in _taken_ports(host, data["ports"]):
+                self.add_error("ports", problem)
+
+    def spec(self) -> spec.Spec:
+        """The container, once the form is valid."""
+        data = self.cleaned_data
+        return spec.Spec(
+            image=data["image"],
+            command=data["command"],
+            entrypoint=data["entrypoint"],
+            environment=data["environment"],
+            labels=data["labels"],
+            ports=data["ports"],
+            mounts=data["volumes"],
+            restart=data["restart_policy"],
+            memory=data["memory"],
+            nano_cpus=data["nano_cpus"],
+            user=data["user"],
+            working_dir=data["working_dir"],
+            network=data["network"],
+            tty=data["tty"],
+            auto_remove=data["auto_remove"],
+        )
+
+    @property
+    def login(self) -> dict[str, str] | None:
+        """What the registry is told, or None."""
+        user = self.cleaned_data["registry_user"]
+        return {"username": user, "password": self.cleaned_data["registry_password"]} if user else None
+
+    @property
+    def in_details(self) -> bool:
+        """Whether a field under "Registry login" has something to show."""
+        return bool(
+            self["registry_user"].value() or self["registry_user"].errors or self["registry_password"].errors
+        )
+
+
+def _taken_ports(host: Host, wanted: list[PortMapping]) -> list[str]:
+    """A message for each wanted port of the host that one of its running containers has."""
+    running: QuerySet[Container] = host.containers.filter(  # type: ignore[attr-defined]
+        state__in=[ContainerState.RUNNING, ContainerState.PAUSED, ContainerState.RESTARTING]
+    )
+    taken: dict[tuple[str, str], list[tuple[str, str]]] = {}
+    for name, ports in running.values_list("name", "ports"):
+        for port in ports:
+            if port.get("host"):
+                key = (str(port["host"]), str(port.get("protocol") or "tcp"))
+                taken.setdefault(key, []).append((str(port.get("ip") or ""), name))
+    problems = []
+    for port in wanted:
+        holders = [name for ip, name in taken.get((port.host, port.protocol), []) if _meet(ip, port.ip)]
+        if holders:
+            problems.append(f"Port {port.host}/{port.protocol} of {host.name} is taken by {holders[0]}.")
+    return problems
+
+
+def _meet(one: str, other: str) -> bool:
+    """Whether two addresses of the host overlap. A wildcard meets every address of its family, "" both."""
+    if one == other or "" in (one, other):
+        return True
+    same_family = (":" in one) == (":" in other)
+    return same_family and bool({"0.0.0.0", "::"} & {one, other})

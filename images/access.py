@@ -1,0 +1,38 @@
+"""Fetching images with permission: the fetch is the check.
+
+An image on a host is named `[HOST]|ENGINE ID|REFERENCE` in forms and links; without the host it means every host
+that holds it. The mirror's own row ids are of no use there: a host that is listed again may get new ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from django.db.models import Q, QuerySet
+
+from controlplane.access.decide import Actor, visible
+from images.models import ImageTag
+
+MOST_SELECTED = 500
+
+
+def seen_by(actor: Actor) -> QuerySet[ImageTag]:
+    """Every name of an image on a host that `actor` may see; a nameless image has one row."""
+    return visible(actor, "image.see", ImageTag.objects.all())
+
+
+def key(tag: ImageTag, *, everywhere: bool = False) -> str:
+    """How forms name `tag`; `everywhere`: on whatever host."""
+    return f"{'' if everywhere else tag.host_id}|{tag.image.engine_id}|{tag.reference}"
+
+
+def select(actor: Actor, keys: Iterable[str]) -> list[ImageTag]:
+    """The seen rows that `keys` name, by reference and host; keys that name nothing are left out."""
+    wanted = Q(pk=None)
+    for text in list(keys)[:MOST_SELECTED]:
+        host, _, rest = text.partition("|")
+        engine_id, _, reference = rest.partition("|")
+        match = Q(image__engine_id=engine_id, reference=reference)
+        wanted |= match & Q(host_id=int(host)) if host.isdecimal() else match
+    rows = seen_by(actor).filter(wanted).select_related("image", "host", "host__environment")
+    return list(rows.order_by("repository", "tag", "image__engine_id", "host__name"))

@@ -1,0 +1,64 @@
+"""What the list of images can be narrowed by and put in order by."""
+
+from __future__ import annotations
+
+import django_filters
+from django.db.models import Q, QuerySet
+from django.http import HttpRequest
+
+from controlplane.access.decide import visible
+from hosts.models import Environment, Host
+from images.models import ImageTag
+
+SORTS = {
+    "name": ("repository", "tag", "image__engine_id"),
+    "size": ("size", "repository", "tag", "image__engine_id"),
+    "created": ("created", "repository", "tag", "image__engine_id"),
+    "hosts": ("host_count", "repository", "tag", "image__engine_id"),
+    "users": ("user_count", "repository", "tag", "image__engine_id"),
+}
+
+
+def _hosts(request: HttpRequest | None) -> QuerySet[Host]:
+    return visible(request.user, "host.see", Host.objects.all()) if request else Host.objects.none()
+
+
+class ImageFilter(django_filters.FilterSet):
+    """`?q=` (reference, id, host), `?host=` (id), `?environment=` (slug), `?show=` (unused, used, dangling).
+
+    For a queryset of `catalogue.grouped`: `show` looks at the group's `user_count`.
+    """
+
+    q = django_filters.CharFilter(method="search", label="Search")
+    host = django_filters.ModelChoiceFilter(queryset=_hosts, label="Host", empty_label="Any host")
+    environment = django_filters.ModelChoiceFilter(
+        queryset=Environment.objects.all(),
+        field_name="host__environment",
+        to_field_name="slug",
+        label="Environment",
+        empty_label="Any environment",
+    )
+    show = django_filters.ChoiceFilter(
+        choices=[("used", "Used"), ("unused", "Unused"), ("dangling", "Without a name")],
+        method="by_use",
+        label="Use",
+        empty_label="Used or not",
+    )
+
+    class Meta:
+        model = ImageTag
+        fields: list[str] = []
+
+    def search(self, queryset: QuerySet[ImageTag], name: str, value: str) -> QuerySet[ImageTag]:
+        for word in value.split()[:8]:
+            found = Q(reference__icontains=word) | Q(host__name__icontains=word)
+            digits = word.lower().removeprefix("sha256:")
+            if digits and not set(digits) - set("0123456789abcdef"):
+                found |= Q(image__engine_id__startswith=f"sha256:{digits}")
+            queryset = queryset.filter(found)
+        return queryset
+
+    def by_use(self, queryset: QuerySet[ImageTag], name: str, value: str) -> QuerySet[ImageTag]:
+        if value == "dangling":
+            return queryset.filter(reference="")
+        return queryset.filter(user_count__gt=0) if value == "used" else queryset.filter(user_count=0)
