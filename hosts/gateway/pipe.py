@@ -1,0 +1,114 @@
+"""One stream of the tunnel, gateway's end: a WebSocket on one side, a local client on the other.
+
+Constant memory: each direction holds at most one frame beside the sockets' own buffers, because it
+writes and waits for the drain before it reads on. Ends of input travel as text frames; a full close as
+WebSocket code 1000; anything else is a reset and becomes one on the local socket.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import select
+
+import aiohttp
+from aiohttp import web
+
+CHUNK = 256 * 1024  # bytes in one frame at most
+HANG_UP_CHECK = 1.0  # seconds between looks at a half-closed local socket
+PING_EVERY = 20.0  # seconds; keeps proxies from closing a silent stream
+RESET = 4000  # WebSocket close code: the local side broke off
+EOF = json.dumps({"type": "eof"})
+
+
+class Reset(Exception):
+    """One side broke off: what was in flight is lost, and the other side must see that."""
+
+
+class Pipe:
+    """Both directions of one stream. Use: `await Pipe(ws, reader, writer).run()`."""
+
+    def __init__(self, ws: web.WebSocketResponse, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.ws, self.reader, self.writer = ws, reader, writer
+        self.out_ended = self.in_ended = False
+
+    async def run(self) -> None:
+        """Carry bytes until both directions ended or one side is gone, then close both sides."""
+        tasks = [asyncio.create_task(self._outward()), asyncio.create_task(self._inward())]
+        pings = asyncio.create_task(self._ping())
+        code = RESET
+        try:
+            # Each direction returns only once the whole stream is over.
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+            code = aiohttp.WSCloseCode.OK
+        except (Reset, OSError, aiohttp.ClientError):
+            self.writer.transport.abort()
+        except asyncio.CancelledError:
+            self.writer.transport.abort()
+            raise
+        finally:
+            for task in (*tasks, pings):
+                task.cancel()
+            await asyncio.gather(*tasks, pings, return_exceptions=True)
+            self.writer.close()
+            with contextlib.suppress(OSError, aiohttp.ClientError):
+                await self.ws.close(code=code)
+
+    async def _outward(self) -> None:
+        """Local socket → WebSocket; returns when the local side has closed completely, or both ended."""
+        while data := await self.reader.read(CHUNK):
+            await self.ws.send_bytes(data)
+        await self.ws.send_str(EOF)
+        self.out_ended = True
+        # A reader that reached its end hears no more of its socket: look now and then whether the other
+        # direction is gone as well, or a vanished client would leave its stream, and the log reader on
+        # the host behind it, open for ever.
+        while not (self.in_ended or hung_up(self.writer)):  # noqa: ASYNC110  no event tells a hang-up
+            await asyncio.sleep(HANG_UP_CHECK)
+
+    async def _inward(self) -> None:
+        """WebSocket → local socket; returns when the agent's side closed in order, or both ended."""
+        while not (self.in_ended and self.out_ended):
+            message = await self.ws.receive()
+            if message.type is aiohttp.WSMsgType.BINARY and not self.in_ended:
+                self.writer.write(message.data)
+                await self.writer.drain()
+            elif message.type is aiohttp.WSMsgType.PING:
+                await self.ws.pong(message.data)
+            elif message.type is aiohttp.WSMsgType.TEXT:
+                _expect_eof(message.data)
+                self.in_ended = True
+                with contextlib.suppress(OSError):
+                    self.writer.write_eof()
+            elif message.type is aiohttp.WSMsgType.CLOSE and message.data == aiohttp.WSCloseCode.OK:
+                return
+            elif message.type is not aiohttp.WSMsgType.PONG:
+                raise Reset(f"unexpected {message.type.name}")
+
+    async def _ping(self) -> None:
+        with contextlib.suppress(OSError, aiohttp.ClientError):
+            while True:
+                await asyncio.sleep(PING_EVERY)
+                await self.ws.ping()
+
+
+def _expect_eof(text: str) -> None:
+    try:
+        kind = json.loads(text)["type"]
+    except (ValueError, KeyError, TypeError) as exc:
+        raise Reset("a text frame that is not ours") from exc
+    if kind != "eof":
+        raise Reset(f"expected eof, got {kind!r}")
+
+
+def hung_up(writer: asyncio.StreamWriter) -> bool:
+    """Has the peer of a stream socket closed both directions? (POLLHUP; a half-close is only POLLRDHUP.)"""
+    raw = writer.get_extra_info("socket")
+    if raw is None or raw.fileno() < 0:
+        return True
+    poller = select.poll()
+    poller.register(raw.fileno(), 0)
+    return any(flags & (select.POLLHUP | select.POLLERR | select.POLLNVAL) for _, flags in poller.poll(0))
