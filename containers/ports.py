@@ -107,6 +107,5 @@ def _address(text: str) -> str:
         return str(ipaddress.ip_address(bare))
     except ValueError as exc:
         raise Malformed(
-            f"expected an IP address of the host before the ports, found “{text}”. "
-            "Write an IPv6 address in brackets."
+            f"expected an IP address of the host before the ports, found “{text}”. Write an IPv6 address in brackets."
         ) from exc

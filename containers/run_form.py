@@ -20,9 +20,7 @@ from controlplane.lib.errors import InvalidArgument
 from hosts.models import Host
 
 PATH = RegexValidator(r"\A/[^\0]*\Z", "Expected an absolute path inside the container, such as /srv/app.")
-USER = RegexValidator(
-    r"\A[\w.][\w.-]*(:[\w.][\w.-]*)?\Z", "Expected USER or USER:GROUP, each a name or a number."
-)
+USER = RegexValidator(r"\A[\w.][\w.-]*(:[\w.][\w.-]*)?\Z", "Expected USER or USER:GROUP, each a name or a number.")
 NETWORK = RegexValidator(
     r"\A(container:)?[a-zA-Z0-9][a-zA-Z0-9_.-]*\Z",
     "Expected bridge, host, none, the name of a network, or container:NAME.",
@@ -39,9 +37,7 @@ def as_form_error(exc: Malformed) -> forms.ValidationError:
 class ParsedField(forms.CharField):
     """Text that `parse` turns into something; its Malformed becomes the field's errors."""
 
-    def __init__(
-        self, parse: Callable[[str], Any], *, rows: int = 0, placeholder: str = "", **kwargs: Any
-    ) -> None:
+    def __init__(self, parse: Callable[[str], Any], *, rows: int = 0, placeholder: str = "", **kwargs: Any) -> None:
         attrs = {"placeholder": placeholder, "spellcheck": "false", "autocomplete": "off"}
         if rows:
             kwargs["widget"] = forms.Textarea(attrs={**attrs, "rows": rows})
@@ -83,9 +79,7 @@ class RunForm(forms.Form):
     command = ParsedField(spec.parse_command, placeholder='sh -c "sleep 5 && date"')
     entrypoint = ParsedField(spec.parse_entrypoint)
     user = forms.CharField(required=False, max_length=120, validators=[USER])
-    working_dir = forms.CharField(
-        required=False, max_length=4000, validators=[PATH], label="Working directory"
-    )
+    working_dir = forms.CharField(required=False, max_length=4000, validators=[PATH], label="Working directory")
     environment = ParsedField(spec.parse_environment, rows=4, placeholder="LOG_LEVEL=info\nTZ=Europe/Berlin")
     tty = forms.BooleanField(required=False, label="Give it a terminal (TTY) and keep its input open")
 
@@ -225,9 +219,7 @@ class RunForm(forms.Form):
     @property
     def in_details(self) -> bool:
         """Whether a field under "Registry login" has something to show."""
-        return bool(
-            self["registry_user"].value() or self["registry_user"].errors or self["registry_password"].errors
-        )
+        return bool(self["registry_user"].value() or self["registry_user"].errors or self["registry_password"].errors)
 
 
 def _taken_ports(host: Host, wanted: list[PortMapping]) -> list[str]:

@@ -64,9 +64,7 @@ def _label(line: str) -> tuple[str, str]:
     if not key:
         raise Malformed(f"expected KEY=VALUE, found “{line.strip()}”.")
     if key.startswith(RESERVED_LABELS):
-        raise Malformed(
-            f"labels under “{RESERVED_LABELS}” are Gantry's own, found “{key}”. Choose another key."
-        )
+        raise Malformed(f"labels under “{RESERVED_LABELS}” are Gantry's own, found “{key}”. Choose another key.")
     return key, value
 
 

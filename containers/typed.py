@@ -49,9 +49,7 @@ def refuse_twice(keys: Iterable[tuple[int, str]], what: str) -> None:
     problems = []
     for number, key in keys:
         if key in first:
-            problems.append(
-                f"Line {number}: expected each {what} once, found “{key}” in line {first[key]} already."
-            )
+            problems.append(f"Line {number}: expected each {what} once, found “{key}” in line {first[key]} already.")
         first.setdefault(key, number)
     if problems:
         raise Malformed(*problems)

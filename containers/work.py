@@ -5,17 +5,16 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from images.reference import parse
-
 from containers.models import Container
 from controlplane.lib.errors import NotFound, NotModified
 from controlplane.lib.seal import unseal
 from controlplane.operations.kinds import Kind, OnLoss, register
 from controlplane.operations.models import Operation
 from controlplane.operations.runner import Work
-from hosts.engine import Engine, EngineError, segment
+from hosts.engine import Engine, EngineError
 from hosts.working import engine_of
-from images.pulling import pull
+from images.pulling import has_image, pull
+from images.reference import parse
 
 # Marks a container with the operation that made it, so that an operation repeated after its worker died finds
 # the container it has already created instead of failing on its name.
@@ -90,21 +89,13 @@ async def _run(work: Work) -> None:
     async with engine_of(work) as engine:
         container_id = await _already_created(work, engine)
         if container_id is None:
-            if not await _has_image(engine, reference.familiar):
+            if not await has_image(engine, reference):
                 await pull(work, engine, reference, work.params.get("login", ""))
             container_id = await _create(work, engine)
         work.result["container_id"] = container_id
         await work.checkpoint()
         if work.params["start"]:
             await _start_created(work, engine, container_id)
-
-
-async def _has_image(engine: Engine, name: str) -> bool:
-    try:
-        await engine.get(f"/images/{segment(name)}/json")
-    except NotFound:
-        return False
-    return True
 
 
 async def _already_created(work: Work, engine: Engine) -> str | None:
@@ -127,10 +118,10 @@ async def _create(work: Work, engine: Engine) -> str:
 async def _start_created(work: Work, engine: Engine, container_id: str) -> None:
     try:
         await engine.post(f"/containers/{container_id}/start", timeout=120)
+    except NotModified:
+        pass  # An earlier attempt, whose worker died, has started it.
     except EngineError:
-        work.say(
-            "It was created but could not be started; it is kept, so that nothing typed is lost.", "stderr"
-        )
+        work.say("It was created but could not be started; it is kept, so that nothing typed is lost.", "stderr")
         raise
     work.say("It runs.")
 

@@ -30,9 +30,7 @@ def from_list(entry: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
     fields = {
         "engine_id": text(entry.get("Id"), 100),
         "size": number(entry.get("Size")) or 0,
-        "created_at": datetime.fromtimestamp(created, UTC)
-        if created is not None and created < 2**33
-        else None,
+        "created_at": datetime.fromtimestamp(created, UTC) if created is not None and created < 2**33 else None,
         "repo_digests": sorted(name for name in digests if NONE not in name),
         "labels": {text(k, 200): text(v, 1000) for k, v in list(labels.items())[:200]}
         if isinstance(labels, dict)
@@ -42,7 +40,12 @@ def from_list(entry: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
 
 
 def split(reference: str) -> tuple[str, str]:
-    """Repository and tag of a name as an engine prints it; a colon before a slash belongs to a port."""
+    """Repository and tag of a name as an engine prints it; a colon before a slash belongs to a port.
+
+    Podman lists "repository@sha256:…" among the tags of an image that was pulled by digest.
+    """
+    if "@" in reference:
+        return reference.partition("@")[0], ""
     repository, colon, tag = reference.rpartition(":")
     return (repository, tag) if colon and "/" not in tag else (reference, "")
 
@@ -81,11 +84,7 @@ def _store(host: Host, entries: Sequence[dict[str, Any]]) -> None:
         fresh = Image.objects.bulk_create(
             Image(host=host, **fields) for engine_id, (fields, _) in wanted.items() if engine_id not in known
         )
-        changed = [
-            row
-            for row in known.values()
-            if row.engine_id in wanted and _differs(row, wanted[row.engine_id][0])
-        ]
+        changed = [row for row in known.values() if row.engine_id in wanted and _differs(row, wanted[row.engine_id][0])]
         Image.objects.bulk_update(changed, FIELDS, batch_size=200)
         kept = [row for row in known.values() if row.engine_id in wanted]
         renamed = _store_names(host, [*kept, *fresh], {key: names for key, (_, names) in wanted.items()})
