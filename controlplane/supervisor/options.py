@@ -86,9 +86,7 @@ def _apply_tls(given: Sequence[str], environment: MutableMapping[str, str]) -> N
         }
         environment["GANTRY_TLS"] = SELF_MADE
     else:
-        raise SystemExit(
-            f"gantry: --tls takes a certificate and its key, or nothing; found {len(given)} names."
-        )
+        raise SystemExit(f"gantry: --tls takes a certificate and its key, or nothing; found {len(given)} names.")
 
 
 def read(arguments: Sequence[str]) -> None:

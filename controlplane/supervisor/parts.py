@@ -91,9 +91,7 @@ def main_parts(signs: Signs, after: Iterable[str] = ()) -> list[Part]:
 def agent(choice: str) -> Part:
     """This machine's own agent. `choice` is the value of `--engine`."""
     command = (sys.executable, "-m", "gantry_agent", "run", "--state", str(settings.GANTRY_HOME / "agent"))
-    return Part(
-        "agent", (*command, *agent_arguments(choice)), stage=_TUNNEL, grace=5.0, after=("web", "gateway")
-    )
+    return Part("agent", (*command, *agent_arguments(choice)), stage=_TUNNEL, grace=5.0, after=("web", "gateway"))
 
 
 def _uvicorn() -> tuple[str, ...]:

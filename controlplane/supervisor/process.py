@@ -6,8 +6,10 @@ import asyncio
 import ctypes
 import os
 import signal
+import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
+from typing import IO, cast
 
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 _LONGEST_LINE = 16 * 1024  # bytes; a longer one is shown in pieces
@@ -31,12 +33,17 @@ def _die_with(parent: int) -> Callable[[], None]:
 class Child:
     """A running process of one part."""
 
-    def __init__(self, name: str, process: asyncio.subprocess.Process, emit: Callable[[str], None]) -> None:
+    def __init__(self, name: str, process: subprocess.Popen[bytes], pump: asyncio.Task[None]) -> None:
         self.name = name
         self.pid = process.pid
         self.started = time.monotonic()
         self._process = process
-        self._pump = asyncio.create_task(self._relay(emit), name=f"output of {name}")
+        self._pump = pump
+        self._ended = asyncio.Event()
+        # asyncio's own subprocess tells of an exit only once the pipes are closed as well, and a stray
+        # descendant may hold those for ever; a pidfd tells of the exit itself.
+        self._pidfd = os.pidfd_open(process.pid)
+        asyncio.get_running_loop().add_reader(self._pidfd, self._on_exit)
 
     @classmethod
     async def spawn(
@@ -47,32 +54,36 @@ class Child:
         The child leads a session of its own, so that Ctrl-C reaches the supervisor alone and the order of
         stopping is the supervisor's.
         """
-        process = await asyncio.create_subprocess_exec(
-            *command,
-            env=environment,
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-            start_new_session=True,
-            preexec_fn=_die_with(os.getpid()),
+        process = _start(command, environment)
+        reader = asyncio.StreamReader()
+        await asyncio.get_running_loop().connect_read_pipe(
+            lambda: asyncio.StreamReaderProtocol(reader), cast(IO[bytes], process.stdout)
         )
-        return cls(name, process, emit)
+        return cls(name, process, asyncio.create_task(_relay(reader, emit), name=f"output of {name}"))
+
+    def _on_exit(self) -> None:
+        if self._process.poll() is None:
+            return
+        asyncio.get_running_loop().remove_reader(self._pidfd)
+        os.close(self._pidfd)
+        self._ended.set()
 
     @property
     def running(self) -> bool:
-        return self._process.returncode is None
+        return not self._ended.is_set()
 
     async def wait(self) -> int:
         """The exit code (negative: the signal that ended it), once its output is relayed as well.
 
         What is left of its process group is killed; output a stray descendant holds open is not waited for.
         """
-        code = await self._process.wait()
+        await self._ended.wait()
         self._signal(signal.SIGKILL, group=True)
-        done, _ = await asyncio.wait({self._pump}, timeout=0.5)
-        if not done:
-            self._pump.cancel()
-        return code
+        await asyncio.wait({self._pump}, timeout=0.5)
+        self._pump.cancel()
+        if self._process.stdout is not None:
+            self._process.stdout.close()
+        return self._process.returncode
 
     async def stop(self, grace: float, hurry: asyncio.Event) -> bool:
         """SIGTERM, and SIGKILL to the whole group after `grace` seconds or on `hurry`.
@@ -82,7 +93,7 @@ class Child:
         if not self.running:
             return True
         self._signal(signal.SIGTERM)
-        ended = asyncio.create_task(self._process.wait())
+        ended = asyncio.create_task(self._ended.wait())
         hurried = asyncio.create_task(hurry.wait())
         await asyncio.wait({ended, hurried}, timeout=grace, return_when=asyncio.FIRST_COMPLETED)
         hurried.cancel()
@@ -101,18 +112,31 @@ class Child:
         except (ProcessLookupError, PermissionError):
             pass
 
-    async def _relay(self, emit: Callable[[str], None]) -> None:
-        assert self._process.stdout is not None
-        rest = b""
-        while chunk := await self._process.stdout.read(65536):
-            *lines, rest = (rest + chunk).split(b"\n")
-            for line in lines:
-                emit(line.decode(errors="replace").rstrip("\r"))
-            while len(rest) > _LONGEST_LINE:
-                emit(rest[:_LONGEST_LINE].decode(errors="replace"))
-                rest = rest[_LONGEST_LINE:]
-        if rest:
-            emit(rest.decode(errors="replace"))
+
+def _start(command: Sequence[str], environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
+    """A few milliseconds, in the loop's own thread: PR_SET_PDEATHSIG counts the death of the *thread*."""
+    return subprocess.Popen(
+        command,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+        preexec_fn=_die_with(os.getpid()),
+    )
+
+
+async def _relay(reader: asyncio.StreamReader, emit: Callable[[str], None]) -> None:
+    rest = b""
+    while chunk := await reader.read(65536):
+        *lines, rest = (rest + chunk).split(b"\n")
+        for line in lines:
+            emit(line.decode(errors="replace").rstrip("\r"))
+        while len(rest) > _LONGEST_LINE:
+            emit(rest[:_LONGEST_LINE].decode(errors="replace"))
+            rest = rest[_LONGEST_LINE:]
+    if rest:
+        emit(rest.decode(errors="replace"))
 
 
 def how_it_ended(code: int) -> str:
