@@ -61,7 +61,7 @@ VERBS = {
 def act(
     actor: User, verb: Verb, containers: Sequence[Container], *, ip: str | None, **params: Any
 ) -> Operation:
-    """Do `verb` to each container: one operation, or a parent with children. Raises Forbidden on the first not allowed."""
+    """Do `verb` to each: one operation, or a parent with children. Raises Forbidden on the first not allowed."""
     for container in containers:
         require(actor, verb.permission, container)
     requests = [_request(verb, container, params) for container in containers]
