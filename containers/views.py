@@ -29,7 +29,13 @@ def container_list(request: HttpRequest) -> HttpResponse:
     pending = _pending(found.rows)
     for container in found.rows:
         container.pending = pending.get((container.host_id, container.engine_id))  # type: ignore[attr-defined]
-    context = {"listing": found, "verbs": _permitted_verbs(request), "any": seen_by(request.user).exists()}
+    context = {
+        "listing": found,
+        "verbs": _permitted_verbs(request),
+        "any": seen_by(request.user).exists(),
+        "can_run": allows(request.user, "container.create"),
+        "can_exec": allows(request.user, "container.exec"),
+    }
     return page(request, "containers/list.html", context)
 
 

@@ -3,6 +3,7 @@
 import "./ui/swaps.js";
 import "./ui/menu.js";
 import "./ui/confirm.js";
+import "./ui/act.js";
 import "./ui/bulk.js";
 import "./ui/toast.js";
 import "./ui/time.js";

@@ -236,3 +236,25 @@ def percent_of(mapping: Mapping[str, Any] | None, part: str, whole: str) -> int 
 def distribution(name: str) -> str:
     """An operating system's name without the words that tell nobody anything: "Debian 12"."""
     return name.replace(" GNU/Linux", "").replace(" LTS", "")
+
+
+@register.filter
+def published(ports: Iterable[Mapping[str, Any]] | None) -> list[Mapping[str, Any]]:
+    """The ports reachable on the host, each once: an engine lists IPv4 and IPv6 apart."""
+    seen: dict[tuple[Any, Any, Any], Mapping[str, Any]] = {}
+    for port in ports or []:
+        if port.get("host"):
+            seen.setdefault((port.get("host"), port.get("container"), port.get("protocol")), port)
+    return sorted(seen.values(), key=lambda port: int(port["host"]))
+
+
+@register.filter
+def as_json(value: Any) -> str:
+    """A value as JSON on one line, for a data attribute; the template escapes it."""
+    return json.dumps(value, ensure_ascii=False, default=str)
+
+
+@register.filter
+def hit(container: Any) -> list[str]:
+    """One container as a confirmation names it."""
+    return [f"{container.name} on {container.host.name}"]

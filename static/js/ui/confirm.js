@@ -3,6 +3,7 @@
 //   data-confirm-text="…"                 what follows from it
 //   data-confirm-hits='["web-1","db"]'    the things, listed; or data-confirm-hits="bulk": the ticked rows
 //   data-confirm-verb="Remove"            the word on the button
+//   data-confirm-options='[["force","Kill it first"]]'   boxes to tick, sent with the form
 //   data-confirm-type="edge-fra-01"       must be typed before the button works
 
 const passed = new WeakSet();
@@ -22,14 +23,20 @@ function make(tag, attributes = {}, ...children) {
   return element;
 }
 
+function option([name, words]) {
+  const box = make("input", { class: "form-check-input", type: "checkbox", name });
+  return make("label", { class: "form-check option" }, box, make("span", {}, words));
+}
+
 function build(element) {
-  const { confirm: question, confirmText, confirmVerb, confirmType } = element.dataset;
+  const { confirm: question, confirmText, confirmVerb, confirmType, confirmOptions } = element.dataset;
   const hits = hitsOf(element);
   const agree = make("button", { type: "submit", value: "yes", class: "btn btn-danger solid" }, confirmVerb || "Go ahead");
   const refuse = make("button", { type: "submit", value: "no", class: "btn", formnovalidate: "" }, "Cancel");
   const body = make("div", { class: "dialog-body" }, make("h2", { id: "confirm-title" }, question.replace("{n}", hits.length)));
   if (confirmText) body.append(make("p", {}, confirmText));
   if (hits.length) body.append(make("ul", { class: "hits", tabindex: "0", "aria-label": "What it will hit" }, ...hits.map((hit) => make("li", {}, hit))));
+  if (confirmOptions) body.append(...JSON.parse(confirmOptions).map(option));
   if (confirmType) {
     const input = make("input", { class: "form-control mono", autocomplete: "off", spellcheck: "false", autofocus: "" });
     agree.disabled = true;
@@ -46,10 +53,19 @@ function ask(element) {
   dialog.showModal();
   return new Promise((resolve) => {
     dialog.addEventListener("close", () => {
+      const ticked = [...dialog.querySelectorAll(".option input:checked")].map((box) => box.name);
       dialog.remove();
-      resolve(dialog.returnValue === "yes");
+      resolve(dialog.returnValue === "yes" ? ticked : null);
     });
   });
+}
+
+function revive(submitter, form) {
+  if (!submitter) return undefined;
+  const stand = submitter.cloneNode(false);
+  stand.hidden = true;
+  form.append(stand);
+  return stand;
 }
 
 function questioner(form, submitter) {
@@ -69,12 +85,19 @@ document.addEventListener("submit", async (event) => {
   event.preventDefault();
   event.stopImmediatePropagation();
   const { submitter } = event;
-  if (!(await ask(element))) {
+  const ticked = await ask(element);
+  if (!ticked) {
     submitter?.focus();
     return;
   }
+  // A live refresh may have replaced the button meanwhile: what it stood for is kept.
+  const again = submitter?.isConnected ? submitter : revive(submitter, form);
+  const extra = ticked.map((name) => make("input", { type: "hidden", name, value: "on" }));
+  form.append(...extra);
   passed.add(form);
-  form.requestSubmit(submitter?.isConnected ? submitter : undefined);
+  form.requestSubmit(again);
+  for (const input of extra) input.remove();
+  if (again !== submitter) again?.remove();
 }, true);
 
 // htmx elements that are no forms.
@@ -82,5 +105,5 @@ document.addEventListener("htmx:confirm", async (event) => {
   const { elt } = event.detail;
   if (!elt.dataset?.confirm || elt.matches("form, form [type=submit], form button:not([type])")) return;
   event.preventDefault();
-  if (await ask(elt)) event.detail.issueRequest(true);
+  if ((await ask(elt)) !== null) event.detail.issueRequest(true);
 });

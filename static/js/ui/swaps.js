@@ -46,6 +46,13 @@ document.addEventListener("htmx:sendError", (event) => {
   toast({ tone: "bad", text: "Gantry did not answer. Nothing was changed; try again once the connection is back." });
 });
 
+// Addresses without empty filters: what one copies says only what matters.
+document.addEventListener("htmx:configRequest", (event) => {
+  const { verb, elt, formData } = event.detail;
+  if (verb !== "get" || !elt.matches("form.filters")) return;
+  for (const [name, value] of [...formData.entries()]) if (value === "") formData.delete(name);
+});
+
 // Focus: htmx brings back an element with the same id; anything else in a row is found again by its row's key.
 let place = null;
 
