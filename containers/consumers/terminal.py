@@ -1,0 +1,339 @@
+"""A terminal in the browser: bytes between its WebSocket and the agent that holds the shell.
+
+From the browser: binary = keys; {"type": "ack", "bytes"} output shown; {"type": "resize", "columns", "rows"};
+{"type": "ping"}; {"type": "end"} close the shell; {"type": "seen"} the exit message arrived.
+To the browser: binary = output; {"type": "ready", "command"}; {"type": "replay", "from", "to"}; {"type": "took",
+"bytes"} keys passed on; {"type": "pong"}; {"type": "exit", "code", "reason", "state"}; and before a close
+{"type": "refused" | "away" | "gone", "message", "hint", "since", "state"}.
+
+Both directions run on credit: no more than OUTPUT_WINDOW bytes are under way to a browser that has not shown
+them, and no more than INPUT_WINDOW of its keys wait here. Credit travels beside the bytes and is never
+blocked by them: a shell that stops reading while its output waits would lock up otherwise.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from datetime import datetime
+from typing import Any
+from urllib.parse import parse_qs
+from uuid import UUID
+
+import aiohttp
+from channels.db import database_sync_to_async
+from django.db import DatabaseError
+from django.utils import timezone
+
+from containers.access import get_container
+from containers.models import Container
+from containers.terminals import (
+    HostAway,
+    NotHeld,
+    Order,
+    TerminalError,
+    Terminals,
+    parse_command,
+    terminal_id,
+)
+from controlplane.lib.errors import GantryError, InvalidArgument
+from controlplane.lib.sockets import NOT_ALLOWED, NOT_SIGNED_IN, NOT_THERE, SignedInConsumer
+from controlplane.operations.audit import record
+
+log = logging.getLogger(__name__)
+
+OUTPUT_WINDOW = 512 * 1024  # bytes sent and not yet shown
+INPUT_WINDOW = 64 * 1024  # bytes the browser may send ahead of "took"
+TOOK_EVERY = 16 * 1024  # bytes of input between two "took"
+SEEN_SECONDS = 5.0  # how long the exit message may take to be confirmed
+BAD_REQUEST, TAKEN_OVER, REFUSED, AWAY, BROKEN = 4400, 4409, 4422, 4503, 1011
+TOO_FAST = 4429  # keys sent beyond the window
+RIGHT_ENDED = (NOT_SIGNED_IN, NOT_ALLOWED, NOT_THERE)
+
+
+class TerminalConsumer(SignedInConsumer):
+    """`/ws/containers/<pk>/terminal?session=<uuid>&columns=&rows=[&command=&user=][&from=<byte offset>]`.
+
+    Without `from` the shell is opened (or, if this session has one, joined); with it, only joined.
+    """
+
+    # No layer: a terminal needs no group, and goes on while Redis is away.
+    channel_layer_alias = "none"
+    container: Container
+    relay: asyncio.Task[None] | None = None
+    held = False  # the agent holds a shell of ours that has not ended
+    closing: int | None = None
+
+    def authorise(self) -> None:
+        pk = self.scope["url_route"]["kwargs"]["pk"]
+        self.container = get_container(self.scope["user"], pk, "container.exec")
+
+    async def dispatch(self, message: dict[str, Any]) -> None:
+        # Channels looks after database connections in a shared thread before every message: not before a key.
+        if message["type"] == "websocket.receive":
+            await self.websocket_receive(message)
+        else:
+            await super().dispatch(message)
+
+    async def opened(self) -> None:
+        query = {key: values[0] for key, values in parse_qs(self.scope["query_string"].decode()).items()}
+        try:
+            self.session = str(UUID(query["session"]))
+            self.offset = int(query["from"]) if "from" in query else None
+            self.order = Order(
+                container=self.container.engine_id,
+                command=parse_command(query.get("command", "")),
+                user=query.get("user", "")[:200],
+                columns=_cells(query.get("columns", 80)),
+                rows=_cells(query.get("rows", 24)),
+            )
+        except InvalidArgument as exc:
+            await self._say_and_close("refused", exc, REFUSED)
+            return
+        except (KeyError, ValueError):
+            await self.close(BAD_REQUEST)
+            return
+        self.ident = terminal_id(self.scope["user"], self.container, self.session)
+        self.unshown, self.shown = 0, asyncio.Event()
+        self.input: asyncio.Queue[bytes | str] = asyncio.Queue()
+        self.waiting = 0  # bytes in `input`
+        self.seen = asyncio.Event()
+        self.relay = asyncio.create_task(self._serve())
+
+    async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
+        if self.relay is None:
+            return
+        if bytes_data is not None:
+            self.waiting += len(bytes_data)
+            if self.waiting > 2 * INPUT_WINDOW:
+                await self.close(TOO_FAST)
+            else:
+                self.input.put_nowait(bytes_data)
+            return
+        try:
+            await self._control(json.loads(text_data or ""))
+        except (ValueError, KeyError, TypeError, AttributeError):
+            await self.close(BAD_REQUEST)
+
+    async def _control(self, order: dict[str, Any]) -> None:
+        kind = order["type"]
+        if kind == "ack":
+            self.unshown = max(0, self.unshown - max(0, int(order["bytes"])))
+            self.shown.set()
+        elif kind == "resize":
+            size = {"columns": _cells(order["columns"]), "rows": _cells(order["rows"])}
+            self.input.put_nowait(json.dumps({"type": "resize", **size}))
+        elif kind == "ping":
+            await self._say("pong")
+        elif kind == "seen":
+            self.seen.set()
+        elif kind == "end":
+            await self._end("ended by its user")
+        else:
+            raise ValueError(kind)
+
+    async def close(self, code: int | None = None, reason: str | None = None) -> None:
+        self.closing = code
+        await super().close(code, reason)
+
+    async def closed(self) -> None:
+        if self.relay is None:
+            return
+        self.relay.cancel()
+        await asyncio.gather(self.relay, return_exceptions=True)
+        if not self.held:
+            return
+        try:
+            if self.closing in RIGHT_ENDED or await self._right_is_gone():
+                await self._end("ended: the right to it ended")
+            else:
+                await self._audit("left; the shell goes on for ten minutes")
+        except (DatabaseError, TerminalError) as exc:
+            log.warning("terminal %s of %s was left as it is: %s", self.ident, self.container, exc)
+
+    async def _right_is_gone(self) -> bool:
+        """Somebody who signs out leaves the page in the same moment: ask once more."""
+        alive = await database_sync_to_async(self._session_alive)()
+        return not alive or await self._refusal() is not None
+
+    # --- The relay: from the first byte to the end ---
+
+    async def _serve(self) -> None:
+        """Open or join the shell and carry its bytes until one side ends; say why in the close code."""
+        try:
+            async with Terminals(self.container.host) as terminals:
+                await self._join(terminals)
+        except NotHeld as exc:
+            self.held = False
+            await self._say_and_close("gone", exc, NOT_THERE)
+        except HostAway as exc:
+            await self._say_and_close("away", exc, AWAY, since=await self._away_since())
+        except TerminalError as exc:
+            await self._say_and_close("refused", exc, REFUSED, state=await self._state())
+        except OSError:
+            log.debug("terminal %s: the browser has gone", self.ident)
+        except Exception:
+            log.exception("terminal %s", self.ident)
+            await self.close(BROKEN)
+
+    async def _join(self, terminals: Terminals) -> None:
+        command, refusal = None, None
+        if self.offset is None:
+            try:
+                command = await self._open(terminals)
+            except TerminalError as exc:
+                # 409: the container does not run, or this session has a shell already. Joining tells.
+                if exc.status != 409:
+                    raise
+                refusal = exc
+        try:
+            async with terminals.attached(self.ident, self.offset or 0) as agent:
+                self.held = True
+                if command is None:
+                    await self._audit("returned to the shell")
+                await self._say("ready", command=command)
+                await self._carry(terminals, agent)
+        except NotHeld:
+            if refusal is not None:
+                raise refusal from None
+            raise
+
+    async def _open(self, terminals: Terminals) -> list[str]:
+        """Start the shell and write down who did; without that entry there is no shell."""
+        command = await terminals.open(self.ident, self.order)
+        try:
+            shown = " ".join(self.order.command or command)
+            user = f" as {self.order.user}" if self.order.user else ""
+            await self._audit(f"opened a shell{user}: {shown}")
+        except BaseException:
+            await terminals.end(self.ident)
+            raise
+        return command
+
+    async def _carry(self, terminals: Terminals, agent: aiohttp.ClientWebSocketResponse) -> None:
+        keys = asyncio.create_task(self._to_agent(agent))
+        try:
+            exit_message = await self._to_browser(agent)
+        finally:
+            keys.cancel()
+            await asyncio.gather(keys, return_exceptions=True)
+        self.held = False
+        if exit_message is None:
+            await self.close(TAKEN_OVER)
+            return
+        await self._say("exit", **exit_message, state=await self._state())
+        # Held until the browser has it: one that dropped off just now comes back and is told then.
+        try:
+            await asyncio.wait_for(self.seen.wait(), SEEN_SECONDS)
+        except TimeoutError:
+            return
+        if await terminals.end(self.ident):
+            await self._audit(_ending(exit_message))
+        await self.close(1000)
+
+    async def _to_browser(self, agent: aiohttp.ClientWebSocketResponse) -> dict[str, Any] | None:
+        """Output, as far as it is being shown. The exit message, or None when another took the terminal over."""
+        while True:
+            message = await agent.receive()
+            if message.type is aiohttp.WSMsgType.BINARY:
+                while self.unshown >= OUTPUT_WINDOW:
+                    self.shown.clear()
+                    await self.shown.wait()
+                self.unshown += len(message.data)
+                await self.send(bytes_data=message.data)
+            elif message.type is aiohttp.WSMsgType.TEXT:
+                control = json.loads(message.data)
+                if control["type"] == "exit":
+                    return {"code": control["code"], "reason": control["reason"]}
+                if control["type"] == "replay":
+                    await self._say("replay", **{"from": control["from"], "to": control.get("to", control["from"])})
+            elif agent.close_code == TAKEN_OVER:
+                return None
+            else:
+                raise HostAway(f"Contact with {self.container.host.name} was lost.", "", 503)
+
+    async def _to_agent(self, agent: aiohttp.ClientWebSocketResponse) -> None:
+        """Keys and sizes, in their order, at the pace of the shell."""
+        took = 0
+        try:
+            while True:
+                item = await self.input.get()
+                if isinstance(item, str):
+                    await agent.send_str(item)
+                    continue
+                await agent.send_bytes(item)
+                self.waiting -= len(item)
+                took += len(item)
+                if took >= TOOK_EVERY:
+                    await self._say("took", bytes=took)
+                    took = 0
+        except (aiohttp.ClientError, OSError) as exc:
+            log.debug("terminal %s: keys: %s", self.ident, exc)  # the reading side finds the same and says so
+
+    async def _end(self, why: str) -> None:
+        """End the shell on its host."""
+        self.held = False
+        async with Terminals(self.container.host) as terminals:
+            try:
+                ended = await terminals.end(self.ident)
+            except HostAway as exc:
+                log.warning("terminal %s could not be ended: %s", self.ident, exc)
+                ended = False
+        if ended:
+            await self._audit(why)
+
+    # --- What the browser and the audit trail are told ---
+
+    async def _say(self, kind: str, **fields: Any) -> None:
+        await self.send(json.dumps({"type": kind, **fields}))
+
+    async def _say_and_close(self, kind: str, exc: GantryError, code: int, **fields: Any) -> None:
+        try:
+            await self._say(kind, message=exc.message, hint=exc.hint, **fields)
+            await self.close(code)
+        except OSError:
+            log.debug("the browser has gone before it was told: %s", exc)
+
+    async def _state(self) -> str:
+        """The container's state in the mirror, for what the page offers next."""
+        return await database_sync_to_async(self._read_container)("state")
+
+    async def _away_since(self) -> str:
+        return await database_sync_to_async(self._read_container)("since")
+
+    def _read_container(self, what: str) -> str:
+        found = Container.objects.select_related("host").filter(pk=self.container.pk).first()
+        if what == "state":
+            return found.shown_state if found else "removed"
+        away: datetime = timezone.now()
+        if found is not None and not found.host.is_connected:
+            away = found.host.state_since
+        return away.isoformat()
+
+    async def _audit(self, detail: str) -> None:
+        await database_sync_to_async(record)(
+            self.scope["user"],
+            "container.exec",
+            target_kind="container",
+            target_id=self.container.engine_id,
+            target_name=self.container.name,
+            host_name=self.container.host.name,
+            detail=f"{detail} (terminal {self.ident[:8]})",
+            ip=(self.scope.get("client") or [None])[0],
+        )
+
+
+def _cells(value: Any) -> int:
+    """A width or height in characters. Raises ValueError."""
+    size = int(value)
+    if not 1 <= size <= 1000:
+        raise ValueError(f"expected 1 to 1000 columns or rows, found {size}")
+    return size
+
+
+def _ending(exit_message: dict[str, Any]) -> str:
+    code = exit_message["code"]
+    if exit_message["reason"] != "exited":
+        return f"ended: {exit_message['reason']}"
+    return f"ended with exit code {code}" if code is not None else "ended"
