@@ -109,7 +109,8 @@ class Terminal:
             # Not awaited: a dead predecessor would hold up its successor for its close time-out.
             closing = asyncio.create_task(previous.close(code=TAKEN_OVER, message=b"taken over"))
             closing.add_done_callback(lambda done: done.cancelled() or done.exception())
-        await ws.send_str(json.dumps({"type": "replay", "from": self.cursor}))
+        # Up to "to" it may have been shown before: the attacher's emulator must not answer queries in it again.
+        await ws.send_str(json.dumps({"type": "replay", "from": self.cursor, "to": self.scrollback.end}))
         sender = asyncio.create_task(self._send(ws))
         receiver = asyncio.create_task(self._receive(ws))
         try:
