@@ -50,7 +50,7 @@ def _run(options: argparse.Namespace, state: State) -> int:
     elif options.command == "status":
         print(daemon.describe(state))
     else:
-        print(unit_text(options.program, state.folder), end="")
+        print(unit_text(options.program, state.folder, options.engine), end="")
     return 0
 
 
@@ -72,4 +72,5 @@ def parser() -> argparse.ArgumentParser:
     commands.add_parser("status", parents=[shared], help="say how the running agent is doing")
     command = commands.add_parser("unit", parents=[shared], help="print a systemd unit")
     command.add_argument("--program", default=sys.argv[0], help="path of this program")
+    command.add_argument("--engine", default="", help="unix:///path of the engine's socket")
     return top

@@ -9,7 +9,7 @@ Wants=network-online.target
 After=network-online.target docker.service podman.socket
 
 [Service]
-ExecStart={program} run --state {state}
+ExecStart={program} run --state {state}{engine}
 Restart=always
 RestartSec=2
 LimitNOFILE=65536
@@ -29,6 +29,6 @@ WantedBy=multi-user.target
 """
 
 
-def unit_text(program: str, state: Path) -> str:
-    """The text of gantry-agent.service."""
-    return UNIT.format(program=program, state=state)
+def unit_text(program: str, state: Path, engine: str = "") -> str:
+    """The text of gantry-agent.service. `engine`: unix:///path of a socket, when it is not to be found."""
+    return UNIT.format(program=program, state=state, engine=f" --engine {engine}" if engine else "")

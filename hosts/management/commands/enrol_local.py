@@ -34,7 +34,7 @@ class Command(BaseCommand):
         host, _ = Host.objects.get_or_create(name=socket.gethostname()[:120])
         _, token = EnrolmentToken.issue(host)
         command = [sys.executable, "-m", "gantry_agent", "enrol", "--url", options["url"], "--token", token]
-        command += ["--state", str(state), "--name", host.name]
+        command += ["--state", str(state), "--name", host.name, "--replace"]
         command += ["--fingerprint", options["fingerprint"]] if options["fingerprint"] else []
         if subprocess.run(command, check=False).returncode != 0:
             raise CommandError("the agent could not enrol; its message above says why")
