@@ -8,7 +8,7 @@ from typing import Any
 from django import forms
 from django.core.validators import RegexValidator
 from django.db.models import QuerySet
-from images.reference import parse
+from django.urls import reverse
 
 from containers import spec
 from containers.forms import NAME
@@ -18,6 +18,7 @@ from containers.typed import Malformed
 from controlplane.access.decide import Actor, visible
 from controlplane.lib.errors import InvalidArgument
 from hosts.models import Host
+from images.reference import parse
 
 PATH = RegexValidator(r"\A/[^\0]*\Z", "Expected an absolute path inside the container, such as /srv/app.")
 USER = RegexValidator(r"\A[\w.][\w.-]*(:[\w.][\w.-]*)?\Z", "Expected USER or USER:GROUP, each a name or a number.")
@@ -62,10 +63,10 @@ def parse_image(text: str) -> str:
         raise Malformed(f"{exc.message} {exc.hint}".strip()) from exc
 
 
-class HostField(forms.ModelChoiceField):  # type: ignore[type-arg]
+class HostField(forms.ModelChoiceField):
     """One host; the label says when it is out of contact."""
 
-    def label_from_instance(self, host: Host) -> str:  # type: ignore[override]
+    def label_from_instance(self, host: Host) -> str:
         return host.name if host.is_connected else f"{host.name} ({host.get_state_display().lower()})"
 
 
@@ -125,7 +126,7 @@ class RunForm(forms.Form):
         self.fields["network"].widget.attrs |= {"placeholder": "bridge", "list": "known-networks"}
         self.fields["image"].widget.attrs["list"] = "known-images"
         self.fields["host"].widget.attrs |= {
-            "hx-get": "",
+            "hx-get": reverse("containers:run"),
             "hx-target": "#known-images",
             "hx-trigger": "change",
             "hx-swap": "outerHTML",
@@ -180,7 +181,7 @@ class RunForm(forms.Form):
 
     def _check_host(self, host: Host, data: dict[str, Any]) -> None:
         """What the mirror already knows to be taken there; the engine has the last word."""
-        if (name := data.get("name")) and host.containers.filter(name=name).exists():  # type: ignore[attr-defined]
+        if (name := data.get("name")) and host.containers.filter(name=name).exists():
             self.add_error(
                 "name",
                 f"{host.name} has a container “{name}” already. Choose another name, or remove that one.",
@@ -217,14 +218,27 @@ class RunForm(forms.Form):
         return {"username": user, "password": self.cleaned_data["registry_password"]} if user else None
 
     @property
-    def in_details(self) -> bool:
-        """Whether a field under "Registry login" has something to show."""
-        return bool(self["registry_user"].value() or self["registry_user"].errors or self["registry_password"].errors)
+    def wrong(self) -> list[forms.BoundField]:
+        """The fields that need another look, in the order of the form."""
+        return [self[name] for name in self.fields if name in self.errors]
+
+    @property
+    def has_login(self) -> bool:
+        """Whether the fields for the registry have something to show."""
+        return self._shows("registry_user", "registry_password")
+
+    @property
+    def has_program_details(self) -> bool:
+        """Whether the less usual fields of the program have something to show."""
+        return self._shows("entrypoint", "user", "working_dir")
+
+    def _shows(self, *names: str) -> bool:
+        return any(self[name].value() or self[name].errors for name in names)
 
 
 def _taken_ports(host: Host, wanted: list[PortMapping]) -> list[str]:
     """A message for each wanted port of the host that one of its running containers has."""
-    running: QuerySet[Container] = host.containers.filter(  # type: ignore[attr-defined]
+    running: QuerySet[Container] = host.containers.filter(
         state__in=[ContainerState.RUNNING, ContainerState.PAUSED, ContainerState.RESTARTING]
     )
     taken: dict[tuple[str, str], list[tuple[str, str]]] = {}

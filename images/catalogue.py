@@ -1,6 +1,6 @@
 """The list of images over all hosts: one row for each name and image, with the hosts that hold it and its users.
 
-A page costs four queries whatever the number of rows: how many, which, where, used by what.
+A page costs five queries whatever the number of rows: how many, which, where, used by what (two).
 """
 
 from __future__ import annotations
@@ -11,14 +11,19 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from django.db.models import Count, Func, IntegerField, Max, OuterRef, QuerySet, Subquery, Sum
-from django.db.models.functions import Coalesce
+from django.db.models import Count, F, Func, IntegerField, Max, OuterRef, QuerySet, Subquery, Sum, Window
+from django.db.models.functions import Coalesce, RowNumber
 
 from controlplane.access.decide import Actor
 from hosts.models import Environment, Host
 from images.access import seen_by
 from images.models import ImageTag
 from images.usage import users
+
+# So many of a row are fetched and shown; the rest is a number.
+MOST_HOSTS, MOST_USERS = 3, 2
+# An image under several names may have its first users on hosts of another name: look a little further.
+MOST_CANDIDATES = 20
 
 GROUP = ("reference", "repository", "tag", "image__engine_id")
 
@@ -35,8 +40,8 @@ class Row:
     created: datetime | None
     host_count: int
     user_count: int
-    hosts: list[Host] = field(default_factory=list)
-    users: list[Any] = field(default_factory=list)
+    hosts: list[Host] = field(default_factory=list)  # the first by name
+    users: list[Any] = field(default_factory=list)  # the first by name
     digest: str = ""  # "repository@sha256:…", when it was pulled
 
     @property
@@ -48,6 +53,14 @@ class Row:
     def name(self) -> str:
         """The name without its tag. An image pulled by digest has the repository it came from."""
         return self.repository or self.digest.partition("@")[0]
+
+    @property
+    def more_hosts(self) -> int:
+        return self.host_count - len(self.hosts)
+
+    @property
+    def more_users(self) -> int:
+        return self.user_count - len(self.users)
 
     @property
     def short_id(self) -> str:
@@ -85,7 +98,7 @@ def rows(
         tags = tags.filter(host__environment=environment)
         using = using.filter(host__environment=environment)
     _add_hosts(found, tags)
-    _add_users(found, using)
+    _add_users(found, tags, using)
     return found
 
 
@@ -95,17 +108,26 @@ def _without_id(group: dict[str, Any]) -> dict[str, Any]:
 
 def _add_hosts(found: list[Row], tags: QuerySet[ImageTag]) -> None:
     by_key = {(row.engine_id, row.reference): row for row in found}
-    for tag in tags.select_related("image", "host").order_by("host__name"):
+    place = Window(RowNumber(), [F("image__engine_id"), F("reference")], F("host__name").asc())
+    first = tags.annotate(place=place).filter(place__lte=MOST_HOSTS).select_related("image", "host")
+    for tag in first.order_by("host__name"):
         row = by_key.get((tag.image.engine_id, tag.reference))
         if row is not None:
             row.hosts.append(tag.host)
             row.digest = row.digest or next(iter(tag.image.repo_digests or []), "")
 
 
-def _add_users(found: list[Row], using: QuerySet[Any]) -> None:
-    by_image = defaultdict(list)
-    for user in using.only("pk", "name", "state", "host", "image_id").order_by("name"):
-        by_image[user.image_id].append(user)
-    for row in found:
-        held = {host.pk for host in row.hosts}
-        row.users = [user for user in by_image[row.engine_id] if user.host_id in held]
+def _add_users(found: list[Row], tags: QuerySet[ImageTag], using: QuerySet[Any]) -> None:
+    """Users are tied to an image and a host, not to a name: each of the image's names there has them all."""
+    place = Window(RowNumber(), [F("image_id")], [F("name").asc(), F("pk").asc()])
+    first = list(using.annotate(place=place).filter(place__lte=MOST_CANDIDATES).order_by("name", "pk"))
+    near = tags.filter(host__in={user.host_id for user in first}).order_by()
+    names = defaultdict(set)
+    for engine_id, reference, host_id in near.values_list("image__engine_id", "reference", "host_id"):
+        names[engine_id, host_id].add(reference)
+    by_key = {(row.engine_id, row.reference): row for row in found}
+    for user in first:
+        for reference in names[user.image_id, user.host_id]:
+            row = by_key.get((user.image_id, reference))
+            if row is not None and len(row.users) < MOST_USERS:
+                row.users.append(user)

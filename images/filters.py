@@ -61,4 +61,5 @@ class ImageFilter(django_filters.FilterSet):
     def by_use(self, queryset: QuerySet[ImageTag], name: str, value: str) -> QuerySet[ImageTag]:
         if value == "dangling":
             return queryset.filter(reference="")
-        return queryset.filter(user_count__gt=0) if value == "used" else queryset.filter(user_count=0)
+        used = Q(user_count__gt=0)  # an annotation of `catalogue.grouped`
+        return queryset.filter(used if value == "used" else ~used)

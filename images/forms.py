@@ -25,7 +25,7 @@ class HostsField(forms.ModelMultipleChoiceField):
 
     widget = forms.CheckboxSelectMultiple
 
-    def label_from_instance(self, host: Host) -> str:  # type: ignore[override]
+    def label_from_instance(self, host: Host) -> str:
         return host.name if host.is_connected else f"{host.name} ({host.get_state_display().lower()})"
 
 

@@ -37,9 +37,14 @@ async def pull(work: Work, engine: Engine, reference: Reference, sealed_login: s
     """
     work.say(f"Pulling {reference.familiar} …")
     headers = _login_header(reference, sealed_login)
-    query = {"fromImage": reference.repository_familiar, "tag": reference.digest or reference.tag}
     layers = Layers(work)
-    messages = engine.messages("POST", "/images/create", headers=headers, **query)
+    messages = engine.messages(
+        "POST",
+        "/images/create",
+        headers=headers,
+        fromImage=reference.repository_familiar,
+        tag=reference.digest or reference.tag,
+    )
     async with aclosing(messages):
         async for message in messages:
             raise_for_message(message)

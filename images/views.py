@@ -15,7 +15,6 @@ from controlplane.lib.errors import Conflict
 from controlplane.lib.lists import listing
 from controlplane.lib.pages import page
 from controlplane.operations.audit import client_ip
-from hosts.models import Host
 from images import actions, catalogue
 from images.access import key, seen_by, select
 from images.filters import SORTS, ImageFilter
@@ -90,7 +89,14 @@ def remove(request: HttpRequest) -> HttpResponse:
         )
         messages.info(request, operation.title, extra_tags=f"operation-{operation.pk}")
         return redirect("operations:detail", pk=operation.pk)
-    return page(request, "images/remove.html", {"hits": _hits(request, selected), "form": form})
+    hits = _hits(request, selected)
+    context = {
+        "hits": hits,
+        "in_use": sum(1 for hit in hits if hit["users"]),
+        "podman": any(tag.host.engine_kind == "podman" for tag in selected),
+        "form": RemoveForm(),
+    }
+    return page(request, "images/remove.html", context)
 
 
 def _hits(request: HttpRequest, selected: list[ImageTag]) -> list[dict[str, Any]]:
@@ -104,11 +110,7 @@ def _hits(request: HttpRequest, selected: list[ImageTag]) -> list[dict[str, Any]
             "key": key(tag),
             "tag": tag,
             "users": by_place[tag.host_id, tag.image.engine_id],
-            "known": _is_known(tag.host),
+            "known": tag.host.is_connected,
         }
         for tag in selected
     ]
-
-
-def _is_known(host: Host) -> bool:
-    return host.is_connected

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any, Self
@@ -167,7 +167,7 @@ class Engine:
         timeout: float | None = None,
         limit: int = LARGEST_MESSAGE,
         **query: Any,
-    ) -> AsyncIterator[dict[str, Any]]:
+    ) -> AsyncGenerator[dict[str, Any], None]:
         """The JSON objects of a streamed answer, each of at most ``limit`` bytes; they may be error messages.
 
         ``timeout``: seconds until the headers. Use ``contextlib.aclosing`` when you may leave the loop
