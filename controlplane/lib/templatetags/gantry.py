@@ -258,3 +258,9 @@ def as_json(value: Any) -> str:
 def hit(container: Any) -> list[str]:
     """One container as a confirmation names it."""
     return [f"{container.name} on {container.host.name}"]
+
+
+@register.filter
+def engine(kind: str) -> str:
+    """An engine's name as its makers write it."""
+    return {"docker": "Docker", "podman": "Podman", "gantry": "Gantry"}.get(kind, kind)
