@@ -1,6 +1,6 @@
 // <button data-copy="text"> or <button data-copy-from="#id">: copies, and says so for a moment.
 
-async function write(text) {
+export async function write(text) {
   if (navigator.clipboard) {
     await navigator.clipboard.writeText(text);
     return;
