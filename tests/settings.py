@@ -14,3 +14,10 @@ if "GANTRY_TEST_HOME" not in os.environ:
     os.environ["GANTRY_TEST_HOME"] = os.environ["GANTRY_HOME"] = str(_home)
 
 from controlplane.settings import *  # noqa: F403
+
+# A file, as in the product: SQLite's shared in-memory database locks whole tables between threads.
+if DATABASES["default"]["ENGINE"].endswith("sqlite3"):  # noqa: F405
+    DATABASES["default"]["TEST"] = {"NAME": GANTRY_HOME / "test.sqlite3"}  # noqa: F405
+
+# whitenoise warns when there is nothing to collect into, and warnings are errors here.
+STATIC_ROOT.mkdir(exist_ok=True)  # noqa: F405
