@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 from functools import lru_cache
 from pathlib import Path
 
@@ -10,6 +9,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from django.conf import settings
 from django.http import HttpRequest
+
+from hosts.peers import is_this_machine
 
 NO_TLS = "Another machine can join only over TLS: without it, anybody on the way could take its place."
 NO_TLS_HINT = "Start Gantry with --tls (./gantry up --tls), or put a proxy with TLS in front and set GANTRY_PUBLIC_URL."
@@ -42,17 +43,3 @@ def is_private(request: HttpRequest) -> bool:
     scope = getattr(request, "scope", {})
     own = (scope.get("server") or ("", None))[0]
     return is_this_machine(request.META.get("REMOTE_ADDR"), own)
-
-
-def is_this_machine(peer: str | None, own: str | None) -> bool:
-    """Does a TCP peer sit on this machine: on its loopback, or on the very address it reached us at?"""
-    found = _address(peer)
-    return found is not None and (found.is_loopback or found == _address(own))
-
-
-def _address(text: str | None) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    try:
-        found = ipaddress.ip_address((text or "").partition("%")[0])
-    except ValueError:
-        return None
-    return getattr(found, "ipv4_mapped", None) or found

@@ -126,11 +126,23 @@ def closure(lock: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def usable_wheels(package: dict[str, Any]) -> Iterator[dict[str, str]]:
-    """The wheels of a package for the Pythons and machines we serve. Raises NotCollected when none is."""
-    usable = [wheel for wheel in package.get("wheels", []) if is_usable(wheel["url"].rsplit("/", 1)[-1])]
-    if not usable:
+    """The wheels of a package for the Pythons and machines we serve, one for each. Raises NotCollected."""
+    chosen: dict[tuple[str, str], tuple[tuple[int, int], dict[str, str]]] = {}
+    for wheel in package.get("wheels", []):
+        match = _WHEEL.fullmatch(wheel["url"].rsplit("/", 1)[-1])
+        if match is None or not is_usable(match[0]):
+            continue
+        python, platform = match["python"].split(".")[0], match["platform"]
+        kind = "any" if platform == "any" else "abi3" if match["abi"] == "abi3" else python
+        # Of several, the one made for the newest Python and then for the oldest C library: most hosts have that.
+        libc = [int(minor) for minor in re.findall(r"manylinux_2_(\d+)", platform)]
+        worth = (int(re.sub(r"\D", "", python)), -min(libc, default=0))
+        place = (kind, next((machine for machine in MACHINES if platform.endswith(machine)), ""))
+        if place not in chosen or worth > chosen[place][0]:
+            chosen[place] = (worth, wheel)
+    if not chosen:
         raise NotCollected(f"{package['name']} has no wheel for Linux")
-    yield from usable
+    yield from (wheel for _, wheel in chosen.values())
 
 
 def is_usable(name: str) -> bool:

@@ -13,6 +13,7 @@ from pathlib import Path
 import aiohttp
 from aiohttp import web
 
+from hosts.gateway.messages import parse
 from hosts.gateway.pipe import Pipe
 from hosts.gateway.sockets import LocalSockets, refuse
 
@@ -95,14 +96,13 @@ class Stream:
         if self.opened is None or self.opened.done():
             return False
         try:
-            answer = json.loads(text)
-            kind = answer["type"]
-        except (ValueError, KeyError, TypeError):
+            answer = parse(text)
+        except ValueError:
             return False
-        if kind == "opened":
+        if answer["type"] == "opened":
             self.opened.set_result(None)
             return True
-        if kind == "refused":
+        if answer["type"] == "refused":
             self.opened.set_exception(StreamRefused(str(answer.get("reason", ""))[:500]))
         return False
 

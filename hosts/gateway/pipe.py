@@ -15,6 +15,8 @@ import select
 import aiohttp
 from aiohttp import web
 
+from hosts.gateway.messages import parse
+
 CHUNK = 256 * 1024  # bytes in one frame at most
 HANG_UP_CHECK = 1.0  # seconds between looks at a half-closed local socket
 PING_EVERY = 20.0  # seconds; keeps proxies from closing a silent stream
@@ -97,8 +99,8 @@ class Pipe:
 
 def _expect_eof(text: str) -> None:
     try:
-        kind = json.loads(text)["type"]
-    except (ValueError, KeyError, TypeError) as exc:
+        kind = parse(text)["type"]
+    except ValueError as exc:
         raise Reset("a text frame that is not ours") from exc
     if kind != "eof":
         raise Reset(f"expected eof, got {kind!r}")

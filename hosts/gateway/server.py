@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
-import ipaddress
 import json
 import logging
 import secrets
@@ -23,6 +22,8 @@ from hosts.gateway.directory import Directory
 from hosts.gateway.heartbeat import beat_until_dead
 from hosts.gateway.herald import Herald
 from hosts.gateway.link import GRACE, HostLink, Stream, StreamLost
+from hosts.gateway.messages import parse
+from hosts.peers import is_this_machine
 
 log = logging.getLogger(__name__)
 
@@ -197,7 +198,8 @@ class Gateway:
 
     def _refusal(self, request: web.Request) -> web.Response | None:
         """Plain HTTP from another machine is refused, and so is a crowd of strangers."""
-        if not request.secure and not is_loopback(request.remote):
+        own = request.transport.get_extra_info("sockname") if request.transport else None
+        if not request.secure and not is_this_machine(request.remote, own[0] if own else None):
             return web.json_response({"message": NO_TLS}, status=403)
         if self.strangers >= MAX_STRANGERS:
             return web.json_response({"message": "Too many connections at once."}, status=503)
@@ -264,12 +266,11 @@ class Gateway:
     async def _hear(self, link: HostLink, text: str) -> None:
         """One frame of an agent; unknown types are passed over, so that a newer agent can speak to us."""
         try:
-            said: Any = json.loads(text)
-            kind = said["type"]
-        except (ValueError, KeyError, TypeError):
+            said = parse(text)
+        except ValueError:
             log.warning("host %s sent a control frame that is not ours", link.host)
             return
-        if kind == "next-key":
+        if said["type"] == "next-key":
             await self._store_next_key(link, said)
 
     async def _store_next_key(self, link: HostLink, said: dict[str, Any]) -> None:
@@ -322,24 +323,14 @@ def parse_hello(message: aiohttp.WSMessage) -> dict[str, Any]:
     if message.type is not aiohttp.WSMsgType.TEXT:
         raise NotAdmitted(f"expected hello, got {message.type.name}")
     try:
-        said = json.loads(message.data)
-        kind, host = said["type"], str(said["host"])
-    except (ValueError, KeyError, TypeError) as exc:
-        raise NotAdmitted("expected hello, got something else") from exc
-    if kind != "hello" or not host.isdecimal() or len(host) > 19:
+        said = parse(message.data)
+    except ValueError as exc:
+        raise NotAdmitted(f"expected hello: {exc}") from exc
+    host = str(said.get("host"))
+    if said["type"] != "hello" or not host.isdecimal() or len(host) > 19:
         raise NotAdmitted("expected hello with a host id")
     version = str(said.get("agent_version", ""))[:40]
     return {"host": host, "signature": said.get("signature"), "agent_version": version}
-
-
-def is_loopback(address: str | None) -> bool:
-    """Does a peer's address belong to this machine's loopback?"""
-    try:
-        found = ipaddress.ip_address((address or "").partition("%")[0])
-    except ValueError:
-        return False
-    mapped = getattr(found, "ipv4_mapped", None)
-    return (mapped or found).is_loopback
 
 
 def prepare_transport(request: web.Request) -> Callable[[], None]:
