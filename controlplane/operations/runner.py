@@ -7,7 +7,7 @@ import itertools
 import logging
 from typing import Any
 
-from asgiref.sync import sync_to_async
+from asgiref.sync import async_to_sync, sync_to_async
 from django.db import DatabaseError, transaction
 from django.utils import timezone
 
@@ -41,7 +41,7 @@ class Work:
         self.result: dict[str, Any] = dict(operation.result)
         self._progress: dict[str, dict[str, Any]] = dict(operation.progress)
         self._lines: list[tuple[str, str]] = []
-        self._seq = 0
+        self._seq = _next_seq(operation)
         self._kept = 0
         self._dropped = 0
         self._dirty = False
@@ -96,11 +96,6 @@ class Work:
             publish(f"operation.{self.operation.pk}")
         self._dirty = False
 
-    def resume_output(self) -> None:
-        """Continue the numbering of an earlier attempt."""
-        last = OperationOutput.objects.filter(operation=self.operation).order_by("-seq").first()
-        self._seq = last.seq + 1 if last else 0
-
     @property
     def has_news(self) -> bool:
         return bool(self._lines) or self._dirty
@@ -111,11 +106,20 @@ class Work:
             self._lines.append(("gantry", f"{self._dropped} more lines were not kept (limit {size} MiB)."))
 
 
-async def run(operation: Operation) -> None:
-    """Run a claimed operation to its end and write that end."""
+def _next_seq(operation: Operation) -> int:
+    """Where the output goes on: an earlier attempt may have written some."""
+    last = OperationOutput.objects.filter(operation=operation).order_by("-seq").first()
+    return last.seq + 1 if last else 0
+
+
+def run(operation: Operation) -> None:
+    """Run a claimed operation to its end and write that end. Blocks; for a worker's thread."""
+    async_to_sync(_run)(Work(operation))
+
+
+async def _run(work: Work) -> None:
+    operation = work.operation
     kind = kinds.get(operation.kind)
-    work = Work(operation)
-    await sync_to_async(work.resume_output)()
     body = asyncio.create_task(kind.run(work))
     keeper = asyncio.create_task(_keep(work, body))
     try:

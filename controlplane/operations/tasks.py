@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from asgiref.sync import async_to_sync
 from celery import shared_task
 from django.utils import timezone
 
@@ -20,7 +19,7 @@ def run(operation_id: int) -> None:
     operation = lifecycle.claim(operation_id)
     if operation is None:
         return
-    async_to_sync(runner.run)(operation)
+    runner.run(operation)
     actions.enqueue(*lifecycle.waiting(operation).values_list("pk", flat=True))
 
 

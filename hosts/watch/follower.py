@@ -12,7 +12,6 @@ import asyncio
 import logging
 import random
 from collections.abc import AsyncIterator
-from typing import Any
 
 from asgiref.sync import sync_to_async
 from django.db import DatabaseError, IntegrityError
@@ -50,14 +49,16 @@ class HostFollower:
     async def run(self) -> None:
         failures = 0
         while True:
+            self._was_connected = False
             try:
                 await self._follow_once()
-            except* IntegrityError:
-                log.info("host %s is gone", self.host.pk)
-                return
-            except* (GantryError, Gap, OSError, DatabaseError) as group:
-                failures = failures + 1 if not self._was_connected else 1
-                await self._lost(_reason(group))
+            except Exception as exc:  # noqa: BLE001  the outermost loop: no host may end it, whatever it answers
+                error = _first(exc)
+                if isinstance(error, IntegrityError):
+                    log.info("host %s is gone", self.host.pk)
+                    return
+                failures = 1 if self._was_connected else failures + 1
+                await self._lost(_reason(error))
             await self._pause(failures)
 
     async def _lost(self, reason: str) -> None:
@@ -77,7 +78,6 @@ class HostFollower:
             pass
 
     async def _follow_once(self) -> None:
-        self._was_connected = False
         async with engine_for(self.host) as engine, asyncio.TaskGroup() as group:
             group.create_task(self._measure())
             version = await engine.get("/version", timeout=PING_LIMIT)
@@ -155,9 +155,17 @@ async def _gathered(queue: asyncio.Queue[Event]) -> AsyncIterator[list[Event]]:
         yield events
 
 
-def _reason(group: BaseExceptionGroup[Any]) -> str:
-    """The first plain error within nested groups, in words."""
-    error: BaseException = group
+def _first(error: BaseException) -> BaseException:
+    """The first plain error within nested groups."""
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
-    return str(error) or type(error).__name__
+    return error
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, GantryError | Gap):
+        return str(error)
+    if isinstance(error, OSError | DatabaseError):
+        return f"{type(error).__name__}: {error}"
+    log.warning("a host's answer was not understood", exc_info=error)
+    return "what it answers is not the Engine API"

@@ -32,9 +32,7 @@ def mark_unreachable(host: Host, reason: str) -> None:
             state=HostState.UNREACHABLE, state_since=timezone.now(), state_reason=reason[:300]
         )
         if not changed:
-            Host.objects.filter(pk=host.pk).exclude(state_reason=reason[:300]).update(
-                state_reason=reason[:300]
-            )
+            Host.objects.filter(pk=host.pk).exclude(state_reason=reason[:300]).update(state_reason=reason[:300])
         else:
             publish("hosts", f"host.{host.pk}", "containers", "images")
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import threading
 
 import pytest
-from asgiref.sync import async_to_sync
 from django.db import connection
 
 from controlplane.access.models import User
 from controlplane.lib.errors import Conflict, Forbidden
 from controlplane.operations import actions, lifecycle, runner
 from controlplane.operations.models import AuditEntry, Operation, State
+from hosts.models import Host
 from tests.operations.conftest import request
 from tests.support.waiting import eventually
 
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 def run(operation: Operation) -> Operation:
     claimed = lifecycle.claim(operation.pk)
     assert claimed is not None
-    async_to_sync(runner.run)(claimed)
+    runner.run(claimed)
     operation.refresh_from_db()
     return operation
 
@@ -36,6 +36,10 @@ def run_in_thread(operation: Operation) -> threading.Thread:
     thread = threading.Thread(target=body)
     thread.start()
     return thread
+
+
+def test_its_host_is_at_hand_for_a_light_kind_too(administrator: User, host: Host) -> None:
+    assert run(actions.start(administrator, request("say", host=host))).state == State.SUCCEEDED
 
 
 def test_it_keeps_output_and_progress_in_order(administrator: User) -> None:
