@@ -95,7 +95,8 @@ class LogConsumer(SignedInConsumer):
     async def _follow(self, engine: Engine) -> dict[str, Any]:
         path = f"/containers/{self.container.engine_id}"
         inspection = await engine.get(f"{path}/json", timeout=INSPECT_SECONDS)
-        async with engine.stream("GET", f"{path}/logs", **self.query.parameters()) as response:
+        # No time limit: Podman sends even the headers only with the log's next line.
+        async with engine.stream("GET", f"{path}/logs", timeout=None, **self.query.parameters()) as response:
             await self._say({"type": "opened", "tty": has_terminal(inspection)})
             while data := await response.content.read(BATCH):
                 self.sent += len(data)
