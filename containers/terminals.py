@@ -74,9 +74,7 @@ def parse_command(text: str) -> list[str] | None:
     try:
         return shlex.split(text) or None
     except ValueError as exc:
-        raise InvalidArgument(
-            f"The command {text!r} cannot be read: {exc}.", "Close each quotation mark."
-        ) from exc
+        raise InvalidArgument(f"The command {text!r} cannot be read: {exc}.", "Close each quotation mark.") from exc
 
 
 class Terminals:
@@ -115,9 +113,7 @@ class Terminals:
                 )
         except TerminalError as exc:
             if exc.status == 404:
-                raise NotHeld(
-                    "This shell is no longer held on its host.", "Open a new one.", exc.status
-                ) from exc
+                raise NotHeld("This shell is no longer held on its host.", "Open a new one.", exc.status) from exc
             raise
         async with socket:
             yield socket
@@ -143,9 +139,7 @@ class Terminals:
                 raise HostAway(f"{self.host.name} does not answer.", "It is tried again by itself.", 503) from exc
             raise TerminalError("The host's agent refused the connection.", "", exc.status) from exc
         except (aiohttp.ClientError, TimeoutError, OSError) as exc:
-            raise HostAway(
-                f"{self.host.name} does not answer.", "It is tried again by itself.", 503
-            ) from exc
+            raise HostAway(f"{self.host.name} does not answer.", "It is tried again by itself.", 503) from exc
 
 
 async def _content(answer: aiohttp.ClientResponse) -> dict[str, Any]:

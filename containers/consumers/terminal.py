@@ -2,7 +2,7 @@
 
 From the browser: binary = keys; {"type": "ack", "bytes"} output shown; {"type": "resize", "columns", "rows"};
 {"type": "ping"}; {"type": "end"} close the shell; {"type": "seen"} the exit message arrived.
-To the browser: binary = output; {"type": "ready", "command"}; {"type": "replay", "from", "to"}; {"type": "took",
+To the browser: binary = output; {"type": "ready", "opened"}; {"type": "replay", "from", "to"}; {"type": "took",
 "bytes"} keys passed on; {"type": "pong"}; {"type": "exit", "code", "reason", "state"}; and before a close
 {"type": "refused" | "away" | "gone", "message", "hint", "since", "state"}.
 
@@ -16,6 +16,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import shlex
 from datetime import datetime
 from typing import Any
 from urllib.parse import parse_qs
@@ -178,10 +179,10 @@ class TerminalConsumer(SignedInConsumer):
             await self.close(BROKEN)
 
     async def _join(self, terminals: Terminals) -> None:
-        command, refusal = None, None
+        opened, refusal = "", None
         if self.offset is None:
             try:
-                command = await self._open(terminals)
+                opened = await self._open(terminals)
             except TerminalError as exc:
                 # 409: the container does not run, or this session has a shell already. Joining tells.
                 if exc.status != 409:
@@ -190,26 +191,26 @@ class TerminalConsumer(SignedInConsumer):
         try:
             async with terminals.attached(self.ident, self.offset or 0) as agent:
                 self.held = True
-                if command is None:
+                if not opened:
                     await self._audit("returned to the shell")
-                await self._say("ready", command=command)
+                await self._say("ready", opened=opened)
                 await self._carry(terminals, agent)
         except NotHeld:
             if refusal is not None:
                 raise refusal from None
             raise
 
-    async def _open(self, terminals: Terminals) -> list[str]:
-        """Start the shell and write down who did; without that entry there is no shell."""
-        command = await terminals.open(self.ident, self.order)
+    async def _open(self, terminals: Terminals) -> str:
+        """Start the shell and write down who did; without that entry there is no shell. What was opened, in words."""
+        await terminals.open(self.ident, self.order)
         try:
-            shown = " ".join(self.order.command or command)
+            what = shlex.join(self.order.command) if self.order.command else "a shell"
             user = f" as {self.order.user}" if self.order.user else ""
-            await self._audit(f"opened a shell{user}: {shown}")
+            await self._audit(f"opened {what}{user}")
         except BaseException:
             await terminals.end(self.ident)
             raise
-        return command
+        return what
 
     async def _carry(self, terminals: Terminals, agent: aiohttp.ClientWebSocketResponse) -> None:
         keys = asyncio.create_task(self._to_agent(agent))

@@ -53,8 +53,8 @@ class TerminalPage {
     document.body.addEventListener(`live:container.${container}`, () => { if (this.startingUntil) this.link.open({}); });
   }
 
-  ready({ command }) {
-    if (command?.length) this.part("command").textContent = command.join(" ");
+  ready({ opened }) {
+    if (opened && opened !== "a shell") this.part("command").textContent = opened;
     this.startingUntil = 0;
     this.notice.clear();
     this.status("ok", "Connected");

@@ -1,7 +1,7 @@
 // The terminal's WebSocket. It knows how many bytes of output it has handed to the screen, so that after a gap
 // it asks for the rest of the same shell (containers/consumers/terminal.py says what is spoken).
 //
-// Events: `opening`, `ready` {command}, `output` {bytes, shown}, `replay` {from, to, reset}, `lost` {attempt},
+// Events: `opening`, `ready` {opened}, `output` {bytes, shown}, `replay` {from, to, reset}, `lost` {attempt},
 // `away` {message, hint, since}, `over` {kind, …} where kind is exit, refused, gone, elsewhere, denied, signed-out.
 
 const ACK_EVERY = 64 * 1024;

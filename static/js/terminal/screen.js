@@ -83,7 +83,7 @@ function storedSize() {
 
 // Our custom properties as the plain #rrggbb that xterm understands: a canvas knows every colour syntax.
 function theme(box) {
-  const probe = box.parentElement.querySelector("[data-probe]");
+  const probe = box.closest("[data-terminal]").querySelector("[data-probe]");
   const canvas = document.createElement("canvas");
   canvas.width = canvas.height = 1;
   const context = canvas.getContext("2d", { willReadFrequently: true });

@@ -1,0 +1,193 @@
+"""The whole path from a browser to a container, of real parts, for the tests of streams.
+
+    with Stage(engine) as stage:                  # engine: a started Dockerd or Podman
+        pk = stage.add_container(engine_id, "web-1")
+        stage.url, stage.cookie("admin")          # for a browser or a WebSocket client
+        stage.django("…")                         # Python inside the control plane; returns what it prints
+        stage.audit()                             # [(verb, detail), …] as written
+        stage.agent.kill(); stage.web.kill()      # and start again
+
+Web (uvicorn), Redis and agent are processes of their own, the gateway is a thread of the test's.
+Users: "admin" (administrator) and "viewer".
+"""
+
+import contextlib
+import re
+import signal
+import sqlite3
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+from typing import Any, Self
+
+from tests.support import unixhttp
+from tests.support.engines import EngineProcess
+from tests.support.home import ROOT, Home
+from tests.support.redis import RedisServer
+from tests.support.tunnel import Tunnel
+from tests.support.waiting import eventually
+
+SEED = """
+from django.contrib.sessions.backends.db import SessionStore
+from controlplane.access.models import Role, User
+from hosts.models import Host, HostState
+Host.objects.create(pk=1, name="host-1", state=HostState.CONNECTED, public_key="x")
+for name, role in (("admin", Role.ADMINISTRATOR), ("viewer", Role.VIEWER), ("other", Role.ADMINISTRATOR)):
+    User.objects.create_user(name, password="a long enough word", role=role)
+"""
+SIGN_IN = """
+from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
+from django.contrib.sessions.backends.db import SessionStore
+from controlplane.access.models import User
+user = User.objects.get(username={name!r})
+session = SessionStore()
+session[SESSION_KEY] = str(user.pk)
+session[BACKEND_SESSION_KEY] = "django.contrib.auth.backends.ModelBackend"
+session[HASH_SESSION_KEY] = user.get_session_auth_hash()
+session.save()
+print(session.session_key)
+"""
+ADD = """
+from containers.models import Container
+print(Container.objects.create(host_id=1, engine_id={engine_id!r}, name={name!r}, image_ref="busybox", state="running").pk)
+"""
+
+
+class Stage:
+    """A control plane with one host; a context manager."""
+
+    def __init__(self, engine: EngineProcess) -> None:
+        self.engine = engine
+        self.home = Home()
+        self.run = self.home.path / "run"
+        (self.run / "hosts").mkdir(parents=True, mode=0o700)
+        self.run.chmod(0o700)
+        self.redis = RedisServer(self.run / "redis.sock")
+        self.tunnel = Tunnel()
+        self.web = Web(self.home)
+        self.stack = contextlib.ExitStack()
+
+    def __enter__(self) -> Self:
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(self.home)
+            stack.enter_context(self.redis)
+            stack.enter_context(self.tunnel)
+            self.agent = self.tunnel.enrol(self.engine.socket)
+            self.agent.start()
+            for socket in (self.agent.engine, self.agent.agent):
+                (self.run / "hosts" / socket.name).symlink_to(socket)
+            self.manage("migrate", "--verbosity=0")
+            self.django(SEED)
+            stack.enter_context(self.web)
+            self.stack = stack.pop_all()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.stack.close()
+
+    @property
+    def url(self) -> str:
+        return self.home.url
+
+    def manage(self, *arguments: str) -> str:
+        """Run manage.py; its standard output."""
+        done = subprocess.run(
+            [sys.executable, "manage.py", *arguments],
+            cwd=ROOT,
+            env=self.home.environment(),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            raise RuntimeError(f"manage.py {arguments[0]}: {done.stderr[-2000:]}")
+        return done.stdout
+
+    def django(self, code: str) -> str:
+        """Run Python inside the control plane's Django."""
+        return self.manage("shell", "--verbosity=0", "-c", code).strip()
+
+    def cookie(self, name: str) -> str:
+        """The value of a fresh session cookie of that user."""
+        return self.django(SIGN_IN.format(name=name)).splitlines()[-1]
+
+    def add_container(self, engine_id: str, name: str) -> int:
+        """Put a running container into the mirror."""
+        return int(self.django(ADD.format(engine_id=engine_id, name=name)).splitlines()[-1])
+
+    def audit(self) -> list[tuple[str, str]]:
+        """(verb, detail) of every audit entry, oldest first."""
+        with contextlib.closing(sqlite3.connect(self.home.path / "gantry.sqlite3")) as database:
+            return list(database.execute("SELECT verb, detail FROM operations_auditentry ORDER BY id"))
+
+    def terminals(self) -> list[dict[str, Any]]:
+        """What the agent says it holds."""
+        return list(unixhttp.request(self.agent.agent, "GET", "/gantry/terminals")[1])
+
+
+class Web:
+    """The web process; a context manager."""
+
+    def __init__(self, home: Home) -> None:
+        self.home = home
+        self.process: subprocess.Popen[bytes] | None = None
+        self.log = home.path / "web.log"
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        """Start uvicorn as the supervisor does, and wait until it answers."""
+        address, port = self.home.address, self.home.port
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [
+                    *(sys.executable, "-m", "uvicorn", "controlplane.asgi:application"),
+                    *("--host", address, "--port", str(port), "--lifespan", "on"),
+                    *("--ws", "websockets-sansio", "--ws-per-message-deflate", "false"),
+                    *("--ws-max-size", "1048576", "--timeout-graceful-shutdown", "3", "--log-level", "warning"),
+                ],
+                cwd=ROOT,
+                env=self.home.environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+        eventually(self._answers, timeout=30, what="the web answers")
+
+    def stop(self, how: signal.Signals = signal.SIGTERM) -> None:
+        if self.process is not None:
+            self.process.send_signal(how)
+            self.process.wait(20)
+            self.process = None
+
+    def kill(self) -> None:
+        self.stop(signal.SIGKILL)
+
+    @property
+    def memory(self) -> int:
+        """Resident memory in bytes."""
+        assert self.process
+        return memory_of(self.process.pid)
+
+    def _answers(self) -> bool:
+        assert self.process
+        if self.process.poll() is not None:
+            raise RuntimeError(f"the web ended at once:\n{self.log.read_text()[-3000:]}")
+        try:
+            with urllib.request.urlopen(f"{self.home.url}/login/", timeout=2) as answer:
+                return bool(answer.status == 200)
+        except OSError:
+            return False
+
+
+def memory_of(pid: int) -> int:
+    """Resident memory of a process in bytes."""
+    found = re.search(r"VmRSS:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
+    assert found
+    return int(found[1]) * 1024
