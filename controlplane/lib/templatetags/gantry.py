@@ -182,7 +182,7 @@ def widget(field: BoundField) -> SafeString:
     """A form field's control with the class its kind needs; Django adds the aria attributes."""
     control = field.field.widget
     if isinstance(control, (CheckboxSelectMultiple, RadioSelect)):
-        return field.as_widget()
+        return field.as_widget(attrs={"class": "choices"})
     if isinstance(control, CheckboxInput):
         style = "form-check-input"
     elif isinstance(control, Select):

@@ -16,6 +16,5 @@ document.addEventListener("submit", (event) => {
     values,
   });
   sent.finally(() => submitter?.removeAttribute("aria-busy"));
-  const ticked = form.matches("[data-bulk]") && form.querySelector("[data-bulk-clear]");
-  ticked?.click();
+  form.querySelector("[data-bulk-clear]")?.click();
 });
