@@ -73,7 +73,14 @@ class HostField(forms.ModelChoiceField):
 class RunForm(forms.Form):
     """Everything the docker CLI's `run` takes that most people need. `actor`: whose hosts are offered."""
 
-    host = HostField(queryset=Host.objects.none(), empty_label="Choose a host")
+    host = HostField(
+        queryset=Host.objects.none(),
+        empty_label="Choose a host",
+        error_messages={
+            "required": "Expected a host, found none. Choose where it is to run.",
+            "invalid_choice": "Expected one of the hosts, found one that is not there any more.",
+        },
+    )
     image = ParsedField(parse_image, placeholder="nginx:1.27")
     name = forms.CharField(required=False, max_length=250, validators=[NAME])
 

@@ -21,7 +21,7 @@ from images.models import ImageTag
 from images.usage import users
 
 # So many of a row are fetched and shown; the rest is a number.
-MOST_HOSTS, MOST_USERS = 3, 2
+MOST_HOSTS, MOST_USERS = 2, 2
 # An image under several names may have its first users on hosts of another name: look a little further.
 MOST_CANDIDATES = 20
 

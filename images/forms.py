@@ -23,7 +23,7 @@ def reference_field(text: str) -> str:
 class HostsField(forms.ModelMultipleChoiceField):
     """Several hosts; the label says which are out of contact."""
 
-    widget = forms.CheckboxSelectMultiple
+    widget = forms.CheckboxSelectMultiple(attrs={"class": "form-check-input"})
 
     def label_from_instance(self, host: Host) -> str:
         return host.name if host.is_connected else f"{host.name} ({host.get_state_display().lower()})"
@@ -34,7 +34,7 @@ class PullForm(forms.Form):
 
     reference = forms.CharField(
         max_length=1000,
-        strip=True,
+        error_messages={"required": "Expected the name of an image, such as nginx:1.27, found nothing."},
         widget=forms.TextInput(
             attrs={
                 "class": "mono",
@@ -47,7 +47,9 @@ class PullForm(forms.Form):
     )
     everywhere = forms.BooleanField(required=False, label="All connected hosts")
     environments = forms.ModelMultipleChoiceField(
-        queryset=Environment.objects.all(), required=False, widget=forms.CheckboxSelectMultiple
+        queryset=Environment.objects.all(),
+        required=False,
+        widget=forms.CheckboxSelectMultiple(attrs={"class": "form-check-input"}),
     )
     hosts = HostsField(queryset=Host.objects.none(), required=False)
     registry_user = forms.CharField(
