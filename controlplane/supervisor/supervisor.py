@@ -139,12 +139,14 @@ class Supervisor:
 
     async def _await_readiness(self, part: Part, child: Child) -> None:
         late = False
-        while not await part.ready(child.pid):
+        # Asking whether the child runs, too, ends the loop where a client library swallows the cancellation.
+        while child.running and not await part.ready(child.pid):
             if not late and time.monotonic() - child.started > _PATIENCE:
                 late = True
                 self._output.say(f"{part.name} has run for {_PATIENCE:g} s and is not ready yet.")
             await asyncio.sleep(_POLL)
-        self._ready[part.name].set()
+        if child.running:
+            self._ready[part.name].set()
 
     async def _or_stopping(self, event: asyncio.Event, timeout: float | None = None) -> None:
         """Wait for `event`, but no longer than for the stop or for `timeout` seconds."""
