@@ -101,6 +101,7 @@ class TerminalPage {
     this.idle();
     this.status("warn", "Reconnecting…");
     this.notice.show({
+      passing: true,
       tone: "busy",
       title: "Reconnecting…",
       text: attempt > 2
@@ -115,6 +116,7 @@ class TerminalPage {
     this.status("warn", "Host unreachable");
     const clock = since ? new Date(since).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" }) : "";
     this.notice.show({
+      passing: true,
       tone: "warn",
       title: clock ? `${this.root.dataset.host} is out of contact since ${clock}` : `${this.root.dataset.host} is out of contact`,
       text: `${message} ${hint || "It is tried again by itself."}`,
@@ -300,7 +302,7 @@ class TerminalPage {
     }).observe(this.part("screen"));
     document.fonts?.ready.then(() => this.resize());
     // A phone's keyboard covers the page without resizing it.
-    const cover = () => this.root.style.setProperty("--visible", `${visualViewport.height}px`);
+    const cover = () => document.documentElement.style.setProperty("--visible", `${visualViewport.height}px`);
     visualViewport?.addEventListener("resize", cover);
     if (window.visualViewport) cover();
   }

@@ -10,3 +10,5 @@ import "./ui/time.js";
 import "./ui/copy.js";
 import "./ui/keys.js";
 import "./ui/frame.js";
+// Last: once the page says "Live", everything above answers.
+import "./live.js";

@@ -50,7 +50,9 @@ export class Status {
 
   rate(total) {
     const now = performance.now();
-    this.rates.push([now, total]);
+    if (!total) this.rates = []; // what was there already is no rate
+    else this.rates.push([now, total]);
+    if (!this.rates.length) return;
     while (this.rates.length > 2 && now - this.rates[0][0] > 3_000) this.rates.shift();
     const [then, before] = this.rates[0];
     const perSecond = now - then > 200 ? ((total - before) * 1000) / (now - then) : 0;

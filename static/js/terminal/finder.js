@@ -1,9 +1,6 @@
 // Search in the screen and its scroll-back.
 
-const LOOKS = {
-  matchBackground: "#6b5200", matchOverviewRuler: "#b58900",
-  activeMatchBackground: "#d99a00", activeMatchColorOverviewRuler: "#ffb000",
-};
+import { colour } from "./screen.js";
 
 export class Finder {
   constructor(bar, screen) {
@@ -46,7 +43,9 @@ export class Finder {
       this.count.textContent = "";
       return;
     }
-    const options = { decorations: LOOKS, incremental: incremental && forward };
+    const [match, active] = ["match", "match-active"].map((name) => colour(this.bar, name));
+    const decorations = { matchBackground: match, matchOverviewRuler: match, activeMatchBackground: active, activeMatchColorOverviewRuler: active };
+    const options = { decorations, incremental: incremental && forward };
     const found = forward ? this.screen.search.findNext(text, options) : this.screen.search.findPrevious(text, options);
     if (!found) this.say(-1, 0);
   }

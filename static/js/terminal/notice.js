@@ -12,9 +12,10 @@ export class Notice {
     });
   }
 
-  show({ tone, title, text, actions }) {
+  // `passing`: the shell goes on, and this lies over its screen instead of taking room from it.
+  show({ tone, title, text, actions, passing = false }) {
     this.element.hidden = false;
-    this.element.className = `terminal-notice ${tone}`;
+    this.element.className = `terminal-notice ${tone}${passing ? " passing" : ""}`;
     this.element.querySelector("[data-notice=title]").textContent = title;
     this.element.querySelector("[data-notice=text]").textContent = text;
     for (const button of this.element.querySelectorAll("[data-action]")) {

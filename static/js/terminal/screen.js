@@ -81,22 +81,19 @@ function storedSize() {
   return matchMedia("(max-width: 40rem)").matches ? 12 : SIZES.usual;
 }
 
-// Our custom properties as the plain #rrggbb that xterm understands: a canvas knows every colour syntax.
 function theme(box) {
+  return Object.fromEntries(COLOURS.map((name) => [name, colour(box, name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`))]));
+}
+
+// A custom property as the plain #rrggbb that xterm understands: a canvas knows every colour syntax.
+export function colour(box, name) {
   const probe = box.closest("[data-terminal]").querySelector("[data-probe]");
-  const canvas = document.createElement("canvas");
-  canvas.width = canvas.height = 1;
-  const context = canvas.getContext("2d", { willReadFrequently: true });
-  const found = {};
-  for (const name of COLOURS) {
-    probe.style.color = `var(--term-${name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)})`;
-    context.clearRect(0, 0, 1, 1);
-    context.fillStyle = getComputedStyle(probe).color;
-    context.fillRect(0, 0, 1, 1);
-    const [red, green, blue] = context.getImageData(0, 0, 1, 1).data;
-    found[name] = `#${[red, green, blue].map((part) => part.toString(16).padStart(2, "0")).join("")}`;
-  }
-  return found;
+  probe.style.color = `var(--term-${name})`;
+  const context = new OffscreenCanvas(1, 1).getContext("2d");
+  context.fillStyle = getComputedStyle(probe).color;
+  context.fillRect(0, 0, 1, 1);
+  const [red, green, blue] = context.getImageData(0, 0, 1, 1).data;
+  return `#${[red, green, blue].map((part) => part.toString(16).padStart(2, "0")).join("")}`;
 }
 
 // A title as it may be shown: no control characters, none that reorder text, not endless.

@@ -53,11 +53,17 @@ function expire(note) {
   setTimeout(leave, LASTS);
 }
 
+// An out-of-band swap brings its wrapper along.
+function arrive(node) {
+  if (node.matches?.(".toast-note")) expire(node);
+  else if (node.nodeType === Node.ELEMENT_NODE) node.replaceWith(...node.querySelectorAll(".toast-note"));
+}
+
 const region = document.getElementById("toasts");
 if (region) {
   region.querySelectorAll(".toast-note").forEach(expire);
   new MutationObserver((changes) => {
-    for (const change of changes) for (const node of change.addedNodes) if (node.matches?.(".toast-note")) expire(node);
+    for (const node of changes.flatMap((change) => [...change.addedNodes])) arrive(node);
   }).observe(region, { childList: true });
 }
 
