@@ -92,9 +92,7 @@ class Engine:
         **query: Any,
     ) -> Any:
         """The JSON (or text, or None) of a POST. EngineNotModified when it was so already (start, stop)."""
-        return await self.request(
-            "POST", path, body, headers=headers, limit=limit, timeout=timeout, query=query
-        )
+        return await self.request("POST", path, body, headers=headers, limit=limit, timeout=timeout, query=query)
 
     async def delete(
         self, path: str, /, *, limit: int = LARGEST_BODY, timeout: float | None = TIMEOUT, **query: Any
@@ -212,9 +210,7 @@ def url(path: str, query: Mapping[str, Any]) -> URL:
         raise ValueError(f"expected a quoted path that begins with a slash, found {path!r}")
     pairs = [pair for name, value in query.items() for pair in _pairs(name, value)]
     joint = "&" if "?" in path else "?"
-    return URL(
-        f"http://engine{path}{joint}{urlencode(pairs)}" if pairs else f"http://engine{path}", encoded=True
-    )
+    return URL(f"http://engine{path}{joint}{urlencode(pairs)}" if pairs else f"http://engine{path}", encoded=True)
 
 
 def _pairs(name: str, value: Any) -> list[tuple[str, str]]:
@@ -306,10 +302,6 @@ def _translated_aiohttp() -> Iterator[None]:
         ) from error
     except (aiohttp.ClientResponseError, HttpProcessingError) as error:
         text = str(getattr(error, "message", "") or error).strip().partition("\n")[0]
-        raise EngineProtocolError(
-            f"Expected HTTP from the engine, found something else: {text[:200]}"
-        ) from error
+        raise EngineProtocolError(f"Expected HTTP from the engine, found something else: {text[:200]}") from error
     except aiohttp.ClientError as error:
-        raise EngineUnreachable(
-            "The engine closed the connection without an answer.", _MAY_HAVE_HAPPENED
-        ) from error
+        raise EngineUnreachable("The engine closed the connection without an answer.", _MAY_HAVE_HAPPENED) from error

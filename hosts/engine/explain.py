@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass
 
 from controlplane.lib.errors import GantryError
-from hosts.engine.errors import plain
+from hosts.engine.errors import EngineError, EngineProtocolError, EngineUnavailable, EngineUnreachable, plain
 
 
 @dataclass(frozen=True)
@@ -45,11 +45,6 @@ _START = [
         r"Bind for \S+?:(\d+) failed: port is already allocated",
         "Port {1} is already taken by another container on the host.",
         _OTHER_PORT,
-    ),
-    _rule(
-        r"listen (?:tcp|udp)\d?: address (\d+): invalid port",
-        "Port {1} does not exist.",
-        "Ports go from 1 to 65535.",
     ),
     _rule(
         r'exec: "([^"]+)": (?:executable file not found in \$PATH|stat \S+: no such file|no such file)',
@@ -93,7 +88,8 @@ _CREATE = [
     _rule(r"Invalid container name \(/?([^)]*)\)", "“{1}” is no name for a container.", _NAME_RULE),
     _rule(r"names must match \[a-zA-Z0-9\]", "This is no name for a container.", _NAME_RULE),
     _rule(
-        r'(?:invalid port specification: "([^"]*)"|strconv\.Atoi: parsing "([^"]*)")',
+        r'(?:invalid port specification: "([^"]*)"'
+        r'|(?:make cli opts\(\)|--expose: \S+): strconv\.\w+: parsing "([^"]*)")',
         "“{1}{2}” is no port.",
         "A port is a number from 1 to 65535; a range goes from the lower to the higher one.",
     ),
@@ -148,9 +144,7 @@ _CREATE = [
         "The host has no network “{1}{2}”.",
         "Choose one of the host’s networks.",
     ),
-    _rule(
-        r"[Ii]nvalid signal: (\S+)", "“{1}” is no signal.", "Give a name such as TERM or HUP, or a number."
-    ),
+    _rule(r"[Ii]nvalid signal: (\S+)", "“{1}” is no signal.", "Give a name such as TERM or HUP, or a number."),
 ]
 
 _REGISTRY = [
@@ -159,9 +153,7 @@ _REGISTRY = [
         "The image’s name contains capital letters.",
         _REFERENCE,
     ),
-    _rule(
-        r"invalid tag format", "This is no tag.", "A tag has letters, digits, “_”, “.” and “-”, at most 128."
-    ),
+    _rule(r"invalid tag format", "This is no tag.", "A tag has letters, digits, “_”, “.” and “-”, at most 128."),
     _rule(r"invalid reference format", "This is no name of an image.", _REFERENCE),
     _rule(
         r"manifest for (\S+) not found: manifest unknown",
@@ -225,9 +217,7 @@ _STATE = [
     ),
     _rule(r"is not paused", "The container is not paused.", "There is nothing to resume."),
     _rule(r"is already paused", "The container is already paused.", "Resume it to let it go on."),
-    _rule(
-        r"(?:container \S+ is paused|Container \S+ is paused)", "The container is paused.", "Resume it first."
-    ),
+    _rule(r"(?:container \S+ is paused|Container \S+ is paused)", "The container is paused.", "Resume it first."),
     _rule(
         r"(?:is being used by running container|is using its referenced image|is being used by stopped"
         r"|image is in use by a container)",
@@ -249,9 +239,7 @@ _STATE = [
         "There is no container “{1}{2}” on this host.",
         _GONE,
     ),
-    _rule(
-        r"(?:No such exec instance|no exec session with ID)", "This terminal has ended.", "Open a new one."
-    ),
+    _rule(r"(?:No such exec instance|no exec session with ID)", "This terminal has ended.", "Open a new one."),
     _rule(
         r"(?:get (\S+): no such volume|volume with name (\S+) not found)",
         "There is no volume “{1}{2}”.",
@@ -264,6 +252,11 @@ _MACHINE = [
         r"no space left on device",
         "The host’s disk is full.",
         "Remove images and containers that nobody needs, or give it more space.",
+    ),
+    _rule(
+        r"unable to set memory limit to \d+ \(current usage",
+        "The memory limit is too small for the container’s process to start.",
+        "Give more memory, or leave the limit empty.",
     ),
     _rule(
         r"(?:memory\.limit_in_bytes|memory\.max)\S*: (?:invalid argument|device or resource busy)",
@@ -291,20 +284,29 @@ _MACHINE = [
 _RULES = [_MACHINE[0], *_START, *_CREATE, *_STATE, *_REGISTRY, *_MACHINE[1:]]
 
 
+_OWN_WORDS = "These are the engine’s own words; its log on the host may say more."
+_AWAY = "The host does not answer at the moment; try again when it is back."
+# The same message calls for another step in another operation.
+_HINTS = {("image.remove", "Pull it first."): _GONE}
+
+
 def explain(error: Exception | str, operation: str = "") -> tuple[str, str]:
     """(what happened, what to do next) for an error of an engine, or for its words alone.
 
-    ``operation``: what was being done ("Pull nginx:1"), named when nothing better is known than "it
-    failed". An error of ours that already says what to do is passed on as it is.
+    ``operation``: the kind of what was being done (``image.pull``), where the same words mean different things.
+    An error of ours that already says what to do is passed on as it is.
     """
     words = error if isinstance(error, str) else str(error)
+    if isinstance(error, EngineUnreachable | EngineProtocolError):
+        return error.message, error.hint
     for rule in _RULES:
         if match := rule.pattern.search(words):
             groups = ["", *(group or "" for group in match.groups())]
-            return plain(rule.message.format(*groups)), rule.hint
+            return plain(rule.message.format(*groups)), _HINTS.get((operation, rule.hint), rule.hint)
     hint = error.hint if isinstance(error, GantryError) else ""
-    what = plain(words) or type(error).__name__
-    return (f"{operation}: {what}" if operation and not hint else what), hint
+    if not hint and isinstance(error, EngineError):
+        hint = _AWAY if isinstance(error, EngineUnavailable) else _OWN_WORDS
+    return plain(words) or type(error).__name__, hint
 
 
 _EXITS = {

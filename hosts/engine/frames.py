@@ -107,6 +107,4 @@ async def demultiplex(reader: Reader) -> AsyncIterator[tuple[int, bytes]]:
         for piece in demultiplexer.feed(data):
             yield piece
     if not demultiplexer.complete:
-        raise EngineUnreachable(
-            "The stream ended in the middle of a frame: the connection to the engine broke."
-        )
+        raise EngineUnreachable("The stream ended in the middle of a frame: the connection to the engine broke.")

@@ -30,9 +30,7 @@ _LARGEST_ERROR = 64 * 1024
 class HijackedStream:
     """Raw bytes both ways, with backpressure: `write` waits until the engine has taken enough."""
 
-    def __init__(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, content_type: str = ""
-    ) -> None:
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, content_type: str = "") -> None:
         self._reader = reader
         self._writer = writer
         self.content_type = content_type

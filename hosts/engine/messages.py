@@ -40,9 +40,7 @@ class MessageSplitter:
             del self._buffer[:end]
             self._looked = 0
         if len(self._buffer) > self._limit:
-            raise EngineProtocolError(
-                f"Expected messages of at most {self._limit} bytes, found a longer one."
-            )
+            raise EngineProtocolError(f"Expected messages of at most {self._limit} bytes, found a longer one.")
         return found
 
     def _end_of_message(self) -> int | None:

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from hosts.engine import STDERR, STDOUT, Engine, EngineError, HijackedStream, demultiplex, raise_for_message
+from hosts.engine import STDERR, STDOUT, Engine, EngineError, HijackedStream, demultiplex, raise_for_message, segment
+from images.reference import parse
 from tests.support.engines import EngineProcess, unique
-from tests.support.images import TestImage, busybox
+from tests.support.images import TestImage, busybox, digest
 from tests.support.registry import Registry, SlowRegistry
 from tests.support.waiting import eventually_async
 
@@ -198,6 +199,19 @@ async def test_a_pull_tells_the_progress_of_its_layers(
     assert "Download complete" in states
     assert (await engine.get(f"/images/{reference}/json"))["Id"] == image.id
     await engine.delete(f"/images/{reference}")
+
+
+async def test_a_pull_by_digest_gets_that_image(engine: Engine, registry: Registry) -> None:
+    image = busybox(extra=b"by digest")
+    name = registry.push(image, f"gantry/{unique('digest')}:1")
+    reference = parse(f"{name}@{digest(image.manifest)}")
+    query = {"fromImage": reference.repository_familiar, "tag": reference.digest}
+    async for message in engine.messages("POST", "/images/create", **query):
+        raise_for_message(message)
+    found = await engine.get(f"/images/{segment(reference.lookup)}/json")
+    assert found["Id"] == image.id
+    assert reference.lookup in found["RepoDigests"]
+    await engine.delete(f"/images/{image.id}", force=True)
 
 
 async def test_a_pull_of_nothing_is_an_error_of_the_engine(engine: Engine, registry: Registry) -> None:
