@@ -5,7 +5,7 @@ import json
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import Any
 from urllib.parse import urlencode
 
@@ -186,7 +186,8 @@ def test_a_new_page_gets_the_screen_from_the_start(stage: Stage, container: tupl
     with Shell(stage, container[0], session=shell.session, **{"from": 0}) as again:
         assert b"\r\nhello" in again.until("\r\nhello")
         told = again.until_told("replay")
-        assert (told["from"], told["to"]) == (0, shell.end)
+        assert told["from"] == 0
+        assert told["to"] >= shell.end
 
 
 def test_the_shell_survives_the_web_process(stage: Stage, container: tuple[int, str]) -> None:
@@ -285,7 +286,7 @@ def test_a_lost_host_is_named_and_its_shell_waits(stage: Stage, container: tuple
     shell = Shell(stage, container[0])
     shell.type("A=here; echo ready-$A\n")
     shell.until("ready-here")
-    stage.tunnel.call(_drop(stage))
+    stage.tunnel.call(stage.tunnel.gateway.drop(stage.agent.id, "cut by the test"))
     assert shell.until_closed() == 4503
     assert shell.told[-1]["type"] == "away"
     assert "host-1" in shell.told[-1]["message"]
@@ -304,11 +305,6 @@ def test_a_lost_host_is_named_and_its_shell_waits(stage: Stage, container: tuple
             return True
 
     eventually(rejoined, timeout=20)
-
-
-async def _drop(stage: Stage) -> None:
-    for link in list(stage.tunnel.gateway.links.values()):
-        await link.close()
 
 
 def test_signing_out_ends_the_shell_on_its_host(stage: Stage, container: tuple[int, str]) -> None:
@@ -345,8 +341,8 @@ def running(stage: Stage, engine_id: str) -> list[dict[str, Any]]:
 def test_a_paste_of_a_megabyte_arrives_whole(stage: Stage, container: tuple[int, str]) -> None:
     lines = b"".join(b"%07d %s\n" % (number, b"x" * 56) for number in range(MEGABYTE // 65))
     with Shell(stage, container[0]) as shell:
-        shell.type("stty -echo; cat > /tmp/pasted; wc -c /tmp/pasted; md5sum /tmp/pasted; stty echo\n")
-        shell.until("echo\r\n")
+        shell.type("stty -echo; echo rea''dy; cat > /tmp/pasted; wc -c /tmp/pasted; md5sum /tmp/pasted\n")
+        shell.until("ready")
         paste(shell, lines + b"\x04")
         shell.until(hashlib.md5(lines).hexdigest(), timeout=60)
         assert str(len(lines)).encode() in shell.output
@@ -356,8 +352,8 @@ def test_a_paste_that_is_echoed_does_not_lock_up(stage: Stage, container: tuple[
     """Output fills its window while keys wait: credit must pass beside both."""
     lines = b"".join(b"%07d %s\n" % (number, b"y" * 56) for number in range(MEGABYTE // 65))
     with Shell(stage, container[0]) as shell:
-        shell.type("cat > /dev/null; echo fin''ished\n")
-        shell.until("# cat")
+        shell.type("echo rea''dy; cat > /dev/null; echo fin''ished\n")
+        shell.until("ready")
         paste(shell, lines + b"\x04")
         shell.until("finished", timeout=60)
 
@@ -375,12 +371,13 @@ def paste(shell: Shell, data: bytes) -> None:
 
 
 def test_keys_beyond_the_window_are_not_piled_up(stage: Stage, container: tuple[int, str]) -> None:
-    with Shell(stage, container[0], command="sleep 1000") as shell:
-        shell.until_told("ready")
-        with pytest.raises(ConnectionClosed):
+    """A page of ours never sends so much ahead; somebody else's client is cut off."""
+    with Shell(stage, container[0], command="sh -c 'stty raw -echo; echo ready; sleep 1000'") as shell:
+        shell.until("ready")
+        with suppress(ConnectionClosed):
             for _ in range(200):
                 shell.type(b"z" * 65536)
-        assert shell.until_closed() in (4429, None)
+        assert shell.until_closed() == 4429
 
 
 def test_a_flood_waits_for_the_browser_and_stops_at_once(stage: Stage, container: tuple[int, str]) -> None:

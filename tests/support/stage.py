@@ -50,7 +50,8 @@ print(session.session_key)
 """
 ADD = """
 from containers.models import Container
-print(Container.objects.create(host_id=1, engine_id={engine_id!r}, name={name!r}, image_ref="busybox", state="running").pk)
+fields = {{"engine_id": {engine_id!r}, "name": {name!r}, "image_ref": "busybox", "state": "running"}}
+print(Container.objects.create(host_id=1, **fields).pk)
 """
 
 
