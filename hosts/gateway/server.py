@@ -87,6 +87,8 @@ class Gateway:
         finally:
             for link in list(self.links.values()):
                 link.take_down("The gateway is stopping.")
+                link.cut_control()
+            await asyncio.sleep(0)  # lets their handlers see it before the runner cancels them
             await self.runner.cleanup()
 
     @property

@@ -77,9 +77,7 @@ class Api:
         if ident in self.terminals or ident in self.starting:
             raise AgentApiError(409, f"There is a terminal {ident} already.")
         if len(self.terminals) + len(self.starting) >= MAX_TERMINALS:
-            raise AgentApiError(
-                503, f"This host holds {MAX_TERMINALS} terminals already.", "Close some of them."
-            )
+            raise AgentApiError(503, f"This host holds {MAX_TERMINALS} terminals already.", "Close some of them.")
         self.starting.add(ident)
         try:
             terminal = await self._start(order)

@@ -32,9 +32,7 @@ async def run(state: State, engine_socket: str) -> None:
     def report() -> None:
         standings = [vars(link.standing) for link in links]
         with contextlib.suppress(OSError):
-            state.write_status(
-                gateways=standings, engine=find_socket(engine_socket), reachable=facts.reachable
-            )
+            state.write_status(gateways=standings, engine=find_socket(engine_socket), reachable=facts.reachable)
 
     for link in links:
         link.on_change = report

@@ -127,9 +127,7 @@ class Engine:
 def _parse_head(head: bytes) -> tuple[int, int]:
     """Status and Content-Length (0 when absent) of a response head. Raises EngineFailure."""
     first, *lines = head.decode("latin-1").split("\r\n")
-    headers = {
-        name.strip().lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)
-    }
+    headers = {name.strip().lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
     try:
         return int(first.split(" ", 2)[1]), int(headers.get("content-length", 0))
     except (IndexError, ValueError) as exc:

@@ -23,9 +23,7 @@ async def enrol(
     if urlsplit(url).scheme not in ("http", "https"):
         raise AgentError(f"“{url}” is not an address of Gantry.", "Expected http:// or https://.")
     if state.is_enrolled and not replace:
-        raise AgentError(
-            f"This host is enrolled already ({state.config_file}).", "Use --replace to enrol it anew."
-        )
+        raise AgentError(f"This host is enrolled already ({state.config_file}).", "Use --replace to enrol it anew.")
     state.prepare()
     key = keys.generate()
     order = {
@@ -75,9 +73,7 @@ async def _post(url: str, order: dict[str, str], fingerprint: str) -> dict[str, 
     except ValueError:
         found = None
     if not isinstance(found, dict):
-        raise EnrolmentRefused(
-            f"{url} answered {status}, and not as Gantry does.", "Is this address Gantry's?"
-        )
+        raise EnrolmentRefused(f"{url} answered {status}, and not as Gantry does.", "Is this address Gantry's?")
     if status != 200:
         raise EnrolmentRefused(str(found.get("message", f"Refused ({status}).")), str(found.get("hint", "")))
     return found

@@ -57,9 +57,7 @@ class Backoff:
 class Link:
     """One gateway's link. `run` never returns by itself."""
 
-    def __init__(
-        self, state: State, enrolment: Enrolment, gateway: str, engine_socket: str, accept: Accept
-    ) -> None:
+    def __init__(self, state: State, enrolment: Enrolment, gateway: str, engine_socket: str, accept: Accept) -> None:
         self.state, self.enrolment, self.gateway = state, enrolment, gateway.rstrip("/")
         self.engine_socket = engine_socket
         self.streams = Streams(engine_socket, accept)
@@ -220,9 +218,7 @@ class Link:
             raise ValueError("no key")
         nonce = base64.b64decode(order["nonce"], validate=True)
         public = keys.public_text(self.state.next_key())
-        signature = keys.sign(
-            self.key, "rotate", str(order["gateway"]), nonce + public.encode(), self.enrolment.host
-        )
+        signature = keys.sign(self.key, "rotate", str(order["gateway"]), nonce + public.encode(), self.enrolment.host)
         answer = {"type": "next-key", "public_key": public, "signature": signature}
         await ws.send_str(json.dumps(answer))
 

@@ -80,9 +80,7 @@ async def start(engine: Engine, container: str, command: Sequence[str], options:
     created = await engine.call("POST", f"/containers/{container}/exec", body)
     exec_id = str(created["Id"])
     size = [options["rows"], options["columns"]]
-    reader, writer = await engine.hijack(
-        f"/exec/{exec_id}/start", {"Detach": False, "Tty": True, "ConsoleSize": size}
-    )
+    reader, writer = await engine.hijack(f"/exec/{exec_id}/start", {"Detach": False, "Tty": True, "ConsoleSize": size})
     try:
         async with asyncio.timeout(START_TIMEOUT):
             pid, output = await _await_start(engine, exec_id, reader)

@@ -18,7 +18,7 @@ import aiohttp
 from aiohttp import web
 
 from .engine import Engine
-from .errors import EngineFailure
+from .errors import EngineFailure, EngineUnreachable
 from .scrollback import Scrollback
 from .shells import Started
 
@@ -74,31 +74,43 @@ class Terminal:
         self.changed.set()
 
     async def _why_ended(self) -> dict[str, Any]:
-        """The exit message: its code, and whether the shell, its container or the engine ended."""
+        """The exit message: its code, and whether the command, its container or the engine ended."""
+        deadline = time.monotonic() + STOP_WATCH
+        try:
+            while True:
+                code, is_over = await self._exit_code()
+                if await self._container_stopped():
+                    return _exit(code, "container stopped")
+                if is_over and code is not None and code not in KILLED:
+                    return _exit(code, "exited")
+                # A killed command, or one that the engine knows no more: the engine may notice only a
+                # little later that it was the container that stopped.
+                if time.monotonic() >= deadline:
+                    return _exit(code, "exited" if is_over else "engine lost")
+                await asyncio.sleep(0.1)
+        except EngineFailure as exc:
+            log.info("terminal %s: %s", self.id, exc)
+            return _exit(None, "engine lost")
+
+    async def _exit_code(self) -> tuple[int | None, bool]:
+        """The command's exit code (None when unknown), and whether it is over. Raises EngineUnreachable."""
         try:
             found = await self.engine.call("GET", f"/exec/{self.started.exec_id}/json")
-        except EngineFailure as exc:
-            # 404 and 409: the container, and its execs with it, are gone. Anything else: nobody to ask.
-            return _exit(None, "container stopped" if exc.status in (404, 409) else "engine lost")
-        code = found.get("ExitCode")
-        if found.get("Running"):
-            return _exit(None, "engine lost")
-        patience = STOP_WATCH if code in KILLED or code is None else 0.0
-        return _exit(code, "container stopped" if await self._container_stopped(patience) else "exited")
+        except EngineUnreachable:
+            raise
+        except EngineFailure:
+            return None, True
+        return found.get("ExitCode"), not found.get("Running")
 
-    async def _container_stopped(self, patience: float) -> bool:
-        """Is the container down, or another run of it up? The engine may notice after the shell died."""
-        deadline = time.monotonic() + patience
-        while True:
-            try:
-                state = (await self.engine.container(self.container_id)).get("State", {})
-            except EngineFailure as exc:
-                return exc.status == 404
-            if not state.get("Running") or state.get("StartedAt") != self.container_started:
+    async def _container_stopped(self) -> bool:
+        """Is the container down, or another run of it up? Raises EngineFailure."""
+        try:
+            state = (await self.engine.container(self.container_id)).get("State", {})
+        except EngineFailure as exc:
+            if exc.status == 404:
                 return True
-            if time.monotonic() >= deadline:
-                return False
-            await asyncio.sleep(0.1)
+            raise
+        return not state.get("Running") or state.get("StartedAt") != self.container_started
 
     async def attach(self, ws: web.WebSocketResponse, wanted: int) -> None:
         """Serve one attacher until it leaves, is taken over, or the terminal has ended."""

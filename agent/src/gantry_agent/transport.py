@@ -21,9 +21,7 @@ def parse_fingerprint(text: str) -> bytes:
     except ValueError:
         digest = b""
     if len(digest) != 32:
-        raise AgentError(
-            f"“{text}” is not a certificate fingerprint.", "Expected sha256: and 64 hexadecimal digits."
-        )
+        raise AgentError(f"“{text}” is not a certificate fingerprint.", "Expected sha256: and 64 hexadecimal digits.")
     return digest
 
 
@@ -57,9 +55,7 @@ def session(url: str) -> aiohttp.ClientSession:
     return aiohttp.ClientSession(connector=connector, timeout=timeout, trust_env=not is_loopback(url))
 
 
-async def open_socket(
-    client: aiohttp.ClientSession, url: str, fingerprint: str
-) -> aiohttp.ClientWebSocketResponse:
+async def open_socket(client: aiohttp.ClientSession, url: str, fingerprint: str) -> aiohttp.ClientWebSocketResponse:
     """Open one WebSocket of the tunnel. Raises aiohttp.ClientError, OSError, TimeoutError.
 
     Deflate is off: it costs latency and memory, and what flows is often compressed already.
