@@ -110,13 +110,15 @@ def _uvicorn() -> tuple[str, ...]:
 
 
 def _worker() -> tuple[str, ...]:
-    command = [sys.executable, "-m", "celery", "-A", "controlplane", "worker", "--loglevel", "WARNING"]
+    # Celery warns against root because of pickled messages; ours are JSON only (CELERY_ACCEPT_CONTENT).
+    command = [sys.executable, "-W", "ignore:You're running the worker", "-m", "celery", "--quiet"]
+    command += ["-A", "controlplane", "worker", "--loglevel", "WARNING"]
     command += ["--pool", "threads", "--concurrency", "32", "--hostname", f"worker-{os.getpid()}@%h"]
     command += ["--without-gossip", "--without-mingle"]
     return tuple(command)
 
 
 def _beat() -> tuple[str, ...]:
-    command = [sys.executable, "-m", "celery", "-A", "controlplane", "beat", "--loglevel", "WARNING"]
+    command = [sys.executable, "-m", "celery", "--quiet", "-A", "controlplane", "beat", "--loglevel", "WARNING"]
     command += ["--schedule", str(Path(settings.RUN_DIR) / "beat-schedule"), "--pidfile", ""]
     return tuple(command)

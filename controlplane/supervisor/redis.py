@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,6 +13,11 @@ from urllib.parse import urlsplit
 
 from controlplane.supervisor.home import Refused
 from controlplane.supervisor.supervisor import Part, Readiness
+
+# What every start and every orderly end of Redis says; the advice on overcommit is for saving to disk.
+_NOISE = re.compile(
+    r"oO0OoO0|version=|Configuration loaded|Server initialized|overcommit|SIGTERM scheduling|User requested|bye bye"
+)
 
 
 @dataclass(frozen=True)
@@ -70,7 +76,6 @@ def part(choice: Choice, run_dir: Path, ready: Readiness, stage: int) -> Part:
         "--appendonly": "no",
         "--daemonize": "no",
         "--loglevel": "warning",
-        "--maxclients": "20000",
     }
     words = [word for pair in options.items() for word in pair]
-    return Part("redis", (choice.program, *words), ready, stage=stage, grace=5)
+    return Part("redis", (choice.program, *words), ready, stage=stage, grace=5, noise=_NOISE)

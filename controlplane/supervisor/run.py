@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import resource
 import signal
 import sys
 import time
@@ -33,6 +34,8 @@ def up(environment: Mapping[str, str]) -> int:
             home.check_port(settings.GANTRY_LISTEN, "--listen")
             home.check_port(settings.GANTRY_GATEWAY_LISTEN, "--gateway-listen")
             _certificate(environment, output)
+            _raise_open_files()
+            Path(settings.STATIC_ROOT).mkdir(exist_ok=True)  # WhiteNoise warns of a folder that is not there
             return asyncio.run(_Run(environment, output, began).until_stopped())
     except home.Refused as exc:
         print(f"gantry: {exc}", file=sys.stderr)
@@ -48,6 +51,13 @@ def _certificate(environment: Mapping[str, str], output: Output) -> None:
             output.say("Made a certificate of its own; a browser asks once whether to trust it.")
     if settings.TLS_CERT:
         output.say(f"Certificate: {tls.fingerprint(Path(settings.TLS_CERT))}")
+
+
+def _raise_open_files() -> None:
+    """A stream is a few descriptors in gateway, web and Redis; the usual soft limit of 1024 is soon used up."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _migrate() -> bool:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from controlplane.supervisor.output import Output
 from controlplane.supervisor.process import Child, how_it_ended
@@ -29,7 +30,8 @@ class Part:
     """One long-running program.
 
     `ready` is asked with the pid until it says yes. `after` names the parts that have to be ready before it
-    starts. `stage` orders the stop: lowest first, one stage at a time; `grace` is in seconds.
+    starts. `stage` orders the stop: lowest first, one stage at a time; `grace` is in seconds. Lines that
+    match `noise` (banners, mostly) are not shown.
     """
 
     name: str
@@ -38,7 +40,7 @@ class Part:
     after: Sequence[str] = ()
     stage: int = 0
     grace: float = 10.0
-    environment: Mapping[str, str] = field(default_factory=dict)
+    noise: re.Pattern[str] | None = None
 
 
 class Supervisor:
@@ -121,8 +123,8 @@ class Supervisor:
             child = await Child.spawn(
                 part.name,
                 part.command,
-                {**self._environment, **part.environment},
-                lambda line: self._output.line(part.name, line),
+                self._environment,
+                lambda line: self._relay(part, line),
             )
         except OSError as exc:
             return f"could not be started ({exc.strerror}: {part.command[0]})"
@@ -136,6 +138,10 @@ class Supervisor:
         if isinstance(failure, Exception):
             self._output.say(f"asking whether {part.name} is ready failed: {failure!r}")
         return how_it_ended(code)
+
+    def _relay(self, part: Part, line: str) -> None:
+        if part.noise is None or not part.noise.search(line):
+            self._output.line(part.name, line)
 
     async def _await_readiness(self, part: Part, child: Child) -> None:
         late = False
