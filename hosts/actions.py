@@ -66,8 +66,6 @@ def add_environment(request: HttpRequest, environment: Environment) -> None:
 @transaction.atomic
 def remove_environment(request: HttpRequest, environment: Environment) -> None:
     """Remove an environment; its hosts stay and belong to none."""
-    audited(
-        request, request.user, "host.manage", environment, detail=f"removed environment {environment.name}"
-    )
+    audited(request, request.user, "host.manage", environment, detail=f"removed environment {environment.name}")
     environment.delete()
     publish("hosts", "containers")

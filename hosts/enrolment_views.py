@@ -52,7 +52,10 @@ def wheels_index(request: HttpRequest) -> HttpResponse:
     """PEP 503: the projects served here; as JSON with every file and its digest for the install script."""
     standing = wheels.standing()
     if standing.state != "ready":
-        return _refusal(503, standing.message, "Try again in a minute.")
+        answer = _refusal(503, standing.message, "Try again in a minute.")
+        if standing.state == "collecting":
+            answer["Retry-After"] = "2"  # the install script waits for this
+        return answer
     files = wheels.files()
     if request.GET.get("format") == "json":
         return JsonResponse({"files": files})

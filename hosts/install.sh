@@ -24,7 +24,7 @@ find_python() {
 # Fetches the wheels for this machine over the checked connection, checks their digests, unpacks them.
 fetch_agent() {
     "$python" - "$url" "$fingerprint" "$1" <<'PYTHON'
-import hashlib, http.client, io, json, os, platform, re, ssl, sys, urllib.parse, zipfile
+import hashlib, http.client, io, json, os, platform, re, ssl, sys, time, urllib.parse, zipfile
 
 base, fingerprint, target = sys.argv[1:4]
 address = urllib.parse.urlsplit(base)
@@ -48,12 +48,24 @@ def connect():
     return made
 
 
-def get(path):
+def fetch(path):
     connection = connect()
     connection.request("GET", address.path + path)
     answer = connection.getresponse()
     content = answer.read()
     connection.close()
+    return answer, content
+
+
+def get(path):
+    answer, content = fetch(path)
+    for attempt in range(60):
+        if answer.status != 503 or "Retry-After" not in answer.headers:
+            break
+        if attempt == 0:
+            print("gantry: the control plane is still collecting the agent's packages; waiting", file=sys.stderr)
+        time.sleep(2)
+        answer, content = fetch(path)
     if answer.status != 200:
         try:
             said = json.loads(content)

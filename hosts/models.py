@@ -39,9 +39,7 @@ class Host(models.Model):
     """One machine with an agent, or the place kept for it until it enrols."""
 
     name = models.CharField(max_length=120, unique=True)
-    environment = models.ForeignKey(
-        Environment, null=True, blank=True, on_delete=models.SET_NULL, related_name="hosts"
-    )
+    environment = models.ForeignKey(Environment, null=True, blank=True, on_delete=models.SET_NULL, related_name="hosts")
     labels = models.JSONField(default=dict, blank=True)
     # The raw Ed25519 public key in base64; empty until the host has enrolled.
     public_key = models.CharField(max_length=64, blank=True)

@@ -52,9 +52,7 @@ def host_detail(request: HttpRequest, pk: int) -> HttpResponse:
         "open_token": next((token for token in tokens if token.is_open), None),
         "refused_token": next((token for token in tokens if token.refused_at), None),
         "form": HostForm(instance=host),
-        "counts": host.containers.aggregate(
-            total=Count("id"), running=Count("id", filter=Q(state="running"))
-        ),
+        "counts": host.containers.aggregate(total=Count("id"), running=Count("id", filter=Q(state="running"))),
         "image_count": host.images.count(),
         "operations": visible(request.user, "operation.see", Operation.objects.filter(host=host))[:10],
     }
@@ -118,9 +116,7 @@ def remove(request: HttpRequest, pk: int) -> HttpResponse:
     if request.POST.get("confirm") != host.name:
         raise Conflict(f"To remove it, type its name: {host.name}.")
     actions.remove_host(request, host)
-    messages.success(
-        request, f"{host.name} is removed. Its containers run on; its agent is no longer let in."
-    )
+    messages.success(request, f"{host.name} is removed. Its containers run on; its agent is no longer let in.")
     return redirect("hosts:list")
 
 
