@@ -98,9 +98,7 @@ def check(arguments: list[str]) -> int:
     with tempfile.TemporaryDirectory(prefix="gantry-check-") as home:
         environment = {**os.environ, "GANTRY_HOME": home}
         for name, step in steps.items():
-            if subprocess.run(
-                [str(word) for word in step], cwd=ROOT, env=environment, check=False
-            ).returncode:
+            if subprocess.run([str(word) for word in step], cwd=ROOT, env=environment, check=False).returncode:
                 failed.append(name)
     say(f"check failed: {', '.join(failed)}." if failed else "check passed.")
     return 1 if failed else 0

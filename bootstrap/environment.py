@@ -40,9 +40,7 @@ def digest() -> str:
 def current(development: bool) -> bool:
     """Is the environment there, made from the present files, with the tools of development if wanted?"""
     stamped = _STAMP.read_text().split() if _STAMP.is_file() else []
-    return (
-        PYTHON.exists() and stamped[:1] == [digest()] and (stamped[1:] == ["development"] or not development)
-    )
+    return PYTHON.exists() and stamped[:1] == [digest()] and (stamped[1:] == ["development"] or not development)
 
 
 def needs(*, development: bool) -> tuple[Need, ...]:

@@ -133,9 +133,7 @@ def _run_as_root(prefix: Sequence[str], *command: str) -> int:
     """Run `command` as root, its output on our standard error; give back its exit code."""
     passed = [f"{name}={os.environ[name]}" for name in _PASSED_ON if name in os.environ]
     words = [*prefix, "env", f"PATH={search_path()}", "DEBIAN_FRONTEND=noninteractive", *passed, *command]
-    return subprocess.run(
-        words, check=False, stdin=None if prefix else subprocess.DEVNULL, stdout=2
-    ).returncode
+    return subprocess.run(words, check=False, stdin=None if prefix else subprocess.DEVNULL, stdout=2).returncode
 
 
 def _offered(packages: Sequence[str]) -> list[str]:
@@ -177,14 +175,15 @@ def install(needs: Sequence[Need], what_for: str) -> list[Need]:
 
 def _install_with_apt(prefix: Sequence[str], absent: Sequence[Need]) -> list[Need]:
     # A third party's source that does not answer fails the update; what is wanted may be known all the same.
-    if _run_as_root(prefix, "apt-get", "update", "-q") != 0:
+    if _run_as_root(prefix, "apt-get", "update", "-qq") != 0:
         say("apt-get update failed (see above); trying with the package lists that are there.")
     names = [need.package for need in absent]
+    say("installing …")
     offered = _offered(names)
     if unknown := [name for name in names if name not in offered]:
         say(f"Not offered by this system's package sources: {', '.join(unknown)}.")
     if offered:
-        options = ("-y", "-q", "--no-install-recommends", "-o", "DPkg::Lock::Timeout=120")
+        options = ("-y", "-qq", "--no-install-recommends", "-o", "DPkg::Lock::Timeout=120", "-o", "Dpkg::Use-Pty=0")
         if _run_as_root(prefix, "apt-get", "install", *options, *offered) != 0:
             say("apt-get install failed (see above).")
     importlib.invalidate_caches()

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import IO, cast
 
 _PR_SET_PDEATHSIG = 1  # prctl(2)
@@ -47,14 +48,19 @@ class Child:
 
     @classmethod
     async def spawn(
-        cls, name: str, command: Sequence[str], environment: Mapping[str, str], emit: Callable[[str], None]
+        cls,
+        name: str,
+        command: Sequence[str],
+        environment: Mapping[str, str],
+        emit: Callable[[str], None],
+        folder: Path | None = None,
     ) -> Child:
-        """Start `command`; each line it prints goes to `emit`. Raises OSError when it cannot be started.
+        """Start `command` in `folder`; each line it prints goes to `emit`. Raises OSError when it cannot be started.
 
         The child leads a session of its own, so that Ctrl-C reaches the supervisor alone and the order of
         stopping is the supervisor's.
         """
-        process = _start(command, environment)
+        process = _start(command, environment, folder)
         reader = asyncio.StreamReader()
         await asyncio.get_running_loop().connect_read_pipe(
             lambda: asyncio.StreamReaderProtocol(reader), cast(IO[bytes], process.stdout)
@@ -113,11 +119,12 @@ class Child:
             pass
 
 
-def _start(command: Sequence[str], environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
+def _start(command: Sequence[str], environment: Mapping[str, str], folder: Path | None) -> subprocess.Popen[bytes]:
     """A few milliseconds, in the loop's own thread: PR_SET_PDEATHSIG counts the death of the *thread*."""
     return subprocess.Popen(
         command,
         env=environment,
+        cwd=folder,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

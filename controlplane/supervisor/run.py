@@ -102,7 +102,7 @@ class _Run:
             "REDIS_URL": self._choice.url,
             "PYTHONUNBUFFERED": "1",
         }
-        self._supervisor = Supervisor(output, self._environment)
+        self._supervisor = Supervisor(output, self._environment, Path(settings.BASE_DIR))
         self._stop = asyncio.Event()
 
     async def until_stopped(self) -> int:
@@ -177,6 +177,7 @@ class _Run:
             enrolling = await asyncio.create_subprocess_exec(
                 *(sys.executable, str(settings.BASE_DIR / "manage.py"), "enrol_local", *arguments),
                 env=self._environment,
+                cwd=settings.BASE_DIR,
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.STDOUT,

@@ -8,6 +8,7 @@ import re
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from controlplane.supervisor.output import Output
 from controlplane.supervisor.process import Child, how_it_ended
@@ -44,10 +45,13 @@ class Part:
 
 
 class Supervisor:
-    """Holds the parts added to it; `stop` ends them. Use as `async with`."""
+    """Holds the parts added to it, each run in `folder`; `stop` ends them. Use as `async with`."""
 
-    def __init__(self, output: Output, environment: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, output: Output, environment: Mapping[str, str] | None = None, folder: Path | None = None
+    ) -> None:
         self._output = output
+        self._folder = folder
         self._environment = dict(os.environ if environment is None else environment)
         self._children: dict[str, Child] = {}
         self._parts: dict[str, Part] = {}
@@ -125,6 +129,7 @@ class Supervisor:
                 part.command,
                 self._environment,
                 lambda line: self._relay(part, line),
+                self._folder,
             )
         except OSError as exc:
             return f"could not be started ({exc.strerror}: {part.command[0]})"

