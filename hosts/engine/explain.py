@@ -180,9 +180,14 @@ _REGISTRY = [
         "The registry refused: no credentials, or wrong ones.",
         "Check the user and the password for this registry.",
     ),
+    _rule(
+        r"toomanyrequests: ",
+        "The registry allows no more pulls at the moment.",
+        "Wait, or give a user and a password for this registry: its limit is higher then.",
+    ),
     _rule(r"denied: ", "The registry refuses this image to us.", "Ask its owner for the right to pull it."),
     _rule(
-        r"server gave HTTP response to HTTPS client",
+        r"(?:server gave HTTP response to HTTPS client|first record does not look like a TLS handshake)",
         "The registry speaks plain HTTP, the engine expects TLS.",
         "Give the registry a certificate, or list it as insecure in the engine’s configuration.",
     ),

@@ -4,6 +4,7 @@ import socket
 import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -13,6 +14,7 @@ from hosts.engine import Engine, EngineError, explain, raise_for_message
 from hosts.engine.errors import plain
 from hosts.engine.explain import explain_exit
 from tests.conftest import need
+from tests.fakes.registry import RefusingRegistry
 from tests.support.engines import Dockerd, EngineProcess, Podman, unique
 from tests.support.images import busybox
 from tests.support.registry import Registry
@@ -279,6 +281,41 @@ async def test_a_pull_from_a_registry_that_is_not_there(engine: Engine) -> None:
     check(await pull_failure(engine, f"{address}/gantry/busybox:1"), said)
     said = "The host does not find the registry “no-such-host.invalid”: no such name."
     check(await pull_failure(engine, "no-such-host.invalid/gantry/busybox:1"), said)
+
+
+async def test_a_registry_that_refuses_the_image(engine: Engine) -> None:
+    with RefusingRegistry("DENIED") as registry:
+        error = await pull_failure(engine, f"{registry.address}/gantry/private:1")
+    check(error, "The registry ")
+
+
+@pytest.mark.root
+@pytest.mark.docker
+async def test_a_registry_that_has_had_enough(docker_engine: EngineProcess) -> None:
+    """Docker Engine alone: Podman tries again for minutes."""
+    async with Engine(docker_engine.socket) as engine:
+        with RefusingRegistry("TOOMANYREQUESTS") as registry:
+            error = await pull_failure(engine, f"{registry.address}/gantry/busy:1")
+    check(error, "The registry allows no more pulls at the moment.")
+
+
+@pytest.fixture
+def trusted_by_none(process: EngineProcess) -> str:
+    """An address of this machine to which the engine speaks TLS only."""
+    assert process.bridge
+    return f"{process.bridge.subnet}.1" if process.kind == "docker" else "127.0.0.2"
+
+
+async def test_a_registry_without_tls_that_should_have_it(engine: Engine, trusted_by_none: str) -> None:
+    with Registry(host=trusted_by_none) as registry:
+        error = await pull_failure(engine, registry.reference("gantry/plain:1"))
+    check(error, "The registry speaks plain HTTP, the engine expects TLS.")
+
+
+async def test_a_registry_whose_certificate_nobody_signed(engine: Engine, trusted_by_none: str, tmp_path: Path) -> None:
+    with RefusingRegistry(host=trusted_by_none, certificates=tmp_path) as registry:
+        error = await pull_failure(engine, f"{registry.address}/gantry/tls:1")
+    check(error, "The registry’s certificate is not accepted: ")
 
 
 def test_a_command_that_an_exec_does_not_find(process: EngineProcess, make: Callable[..., str]) -> None:
