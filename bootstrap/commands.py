@@ -6,11 +6,12 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from bootstrap.environment import ROOT, CannotPrepare, needs, prepare
+from bootstrap.environment import ROOT, CannotPrepare, current, needs, prepare
 from bootstrap.packages import REDIS_NEED, TEST_NEEDS, install, search_path
 from bootstrap.terminal import say
 
@@ -69,9 +70,13 @@ def up(arguments: list[str]) -> int:
     if set(arguments) & {"-h", "--help"}:
         print(HELP, end="")
         return 0
+    began, at_once = time.time(), current(development=False)
     # Declined, `up` goes on: it says itself what it cannot start.
     install([*needs(development=False), REDIS_NEED], "Gantry")
-    _become(prepare(development=False), str(ROOT / "manage.py"), "up", *arguments)
+    python = prepare(development=False)
+    # The time that `up` prints is this start's own; what had to be installed first is not counted.
+    os.environ["GANTRY_BEGAN"] = str(began if at_once else time.time())
+    _become(python, str(ROOT / "manage.py"), "up", *arguments)
 
 
 def test(arguments: list[str]) -> int:

@@ -37,7 +37,7 @@ def digest() -> str:
     return total.hexdigest()
 
 
-def current(development: bool) -> bool:
+def current(*, development: bool) -> bool:
     """Is the environment there, made from the present files, with the tools of development if wanted?"""
     stamped = _STAMP.read_text().split() if _STAMP.is_file() else []
     return PYTHON.exists() and stamped[:1] == [digest()] and (stamped[1:] == ["development"] or not development)
@@ -45,7 +45,7 @@ def current(development: bool) -> bool:
 
 def needs(*, development: bool) -> tuple[Need, ...]:
     """The system packages without which `prepare` has to give up."""
-    return () if current(development) or _present_uv() else UV_NEEDS
+    return () if current(development=development) or _present_uv() else UV_NEEDS
 
 
 def prepare(*, development: bool) -> Path:
@@ -53,7 +53,7 @@ def prepare(*, development: bool) -> Path:
 
     Raises CannotPrepare when uv cannot be had or fails.
     """
-    if current(development):
+    if current(development=development):
         return PYTHON
     uv = _present_uv() or _fetched_uv()
     say("making the environment from uv.lock …")
