@@ -76,6 +76,7 @@ export class Search {
   marks(text) {
     const found = [];
     if (!this.matcher) return found;
+    this.matcher.lastIndex = 0; // matchAll begins there
     for (const match of text.matchAll(this.matcher)) {
       if (match[0]) found.push(match.index, match.index + match[0].length);
       if (found.length >= 2 * MOST_MARKS) break;

@@ -42,6 +42,7 @@ export class View {
     const beside = text.left - probe.getBoundingClientRect().left + parseFloat(styles.paddingRight);
     this.columns = Math.max(10, Math.floor((this.scroller.clientWidth - beside) / this.columnWidth));
     this.width = this.scroller.clientWidth;
+    this.height = this.scroller.clientHeight;
     probe.remove();
   }
 
@@ -116,9 +117,11 @@ export class View {
   scrolled() {
     const top = this.scroller.scrollTop;
     const atEnd = top + this.scroller.clientHeight >= this.scroller.scrollHeight - NEAR_END * this.lineHeight;
-    // Only going up lets go of the end: the end itself moves away all the time.
-    if (top < this.lastTop - 1 && !atEnd) this.follow(false);
-    else if (atEnd) this.follow(true);
+    // Only going up lets go of the end (which itself moves away all the time), and not a move of our own.
+    if (Math.abs(top - this.lastTop) > 1) {
+      if (top < this.lastTop && !atEnd) this.follow(false);
+      else if (atEnd) this.follow(true);
+    }
     this.lastTop = top;
     this.render();
   }
@@ -157,22 +160,24 @@ export class View {
     if (this.following) this.shown = this.source.end;
   }
 
+  // Everything is written before anything is read: one layout a frame.
   place() {
     const { heights, lineHeight, scroller } = this;
-    this.space.style.height = `${heights.total * lineHeight}px`;
-    if (this.following) {
-      scroller.scrollTop = heights.total * lineHeight;
-      this.lastTop = scroller.scrollTop;
-    }
+    const height = heights.total * lineHeight;
+    const top = this.following ? Math.max(0, height - this.height) : Math.min(this.lastTop, Math.max(0, height - this.height));
+    this.space.style.height = `${height}px`;
     if (!heights.total) {
       this.clearNodes();
       return;
     }
-    const top = scroller.scrollTop / lineHeight;
-    const from = Math.max(heights.first, heights.find(top) - BEYOND);
-    const to = Math.min(heights.end, heights.find(top + scroller.clientHeight / lineHeight) + 1 + BEYOND);
+    const from = Math.max(heights.first, heights.find(top / lineHeight) - BEYOND);
+    const to = Math.min(heights.end, heights.find((top + this.height) / lineHeight) + 1 + BEYOND);
     this.rows.style.transform = `translateY(${heights.offset(from) * lineHeight}px)`;
     this.reconcile(from, to);
+    if (this.following) {
+      scroller.scrollTop = height;
+      this.lastTop = scroller.scrollTop;
+    }
   }
 
   // Nodes that stay are not touched, so that a selection in them lives on.
