@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from django.conf import settings
+from django.contrib.auth.models import AnonymousUser
 from django.db import transaction
 from django.http import HttpRequest
 from django.utils import timezone
@@ -62,7 +63,7 @@ def enrol(applicant: Applicant) -> Host:
     """Let the machine in as the token's host; its former key, if any, ends. Raises EnrolmentRefused."""
     token = EnrolmentToken.objects.filter(token_hash=hash_token(applicant.token)).select_related("host").first()
     if token is None:
-        record(None, "host.enrol", outcome=Outcome.REFUSED, detail="unknown token", ip=applicant.ip)
+        record(AnonymousUser(), "host.enrol", outcome=Outcome.REFUSED, detail="unknown token", ip=applicant.ip)
         raise EnrolmentRefused(403, "This enrolment token is not known here.", _AGAIN)
     with transaction.atomic():
         now = timezone.now()
@@ -99,7 +100,7 @@ def _refuse(token: EnrolmentToken, applicant: Applicant) -> EnrolmentRefused:
 
 def _note(token: EnrolmentToken, applicant: Applicant, outcome: str, detail: str) -> None:
     record(
-        None,
+        AnonymousUser(),
         "host.enrol",
         target_kind="host",
         target_id=token.host_id,

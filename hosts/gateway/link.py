@@ -20,6 +20,8 @@ from hosts.gateway.sockets import LocalSockets, refuse
 log = logging.getLogger(__name__)
 
 IDLE = 4  # streams kept ready for the next clients
+IDLE_PING = 20.0  # seconds of silence until an idle stream is pinged
+IDLE_DEAD = 45.0  # seconds of silence after which it is taken for dead
 CLIENT_WAIT = 10.0  # seconds a client waits for a stream
 OPEN_WAIT = 6.0  # seconds the agent has to connect its end
 DIAL_TRUST = 5.0  # seconds an asked-for stream is expected before it is asked for again
@@ -45,6 +47,7 @@ class Stream:
         self.client: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
         self.finished = asyncio.Event()
         self.is_open = True
+        self.last_heard = self.pinged = asyncio.get_running_loop().time()
 
     async def open(self, target: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, wait: float) -> None:
         """Have the agent connect `target`. Raises StreamLost, StreamRefused."""
@@ -85,6 +88,7 @@ class Stream:
         """True once the agent has opened the target; False when the stream ended before."""
         while True:
             message = await self.ws.receive()
+            self.last_heard = asyncio.get_running_loop().time()
             if message.type is aiohttp.WSMsgType.TEXT:
                 return self._on_answer(message.data)
             if message.type is aiohttp.WSMsgType.PING:
@@ -132,8 +136,8 @@ class HostLink:
         """A newly authenticated control connection takes over; an older one is closed. Raises OSError."""
         older, cut_older = self.control, self.cut_control
         self.control, self.cut_control = ws, cut
-        if self.key and key != self.key:
-            self.drop_idle()
+        if older is not None or key != self.key:
+            self.drop_idle()  # they belong to another agent process, or were admitted with an older key
         self.key, self.agent_version, self.gone_reason = key, agent_version, ""
         self.asked.clear()
         if older is not None:
@@ -142,6 +146,7 @@ class HostLink:
             closing.add_done_callback(self._dialling.discard)
         if not self.sockets.is_open:
             await self.sockets.open()
+        await self.send_control(type="admitted")
         self.top_up()
 
     async def send_control(self, **order: object) -> None:
@@ -164,9 +169,20 @@ class HostLink:
                 waiter.set_exception(StreamRefused(reason))
 
     def drop_idle(self) -> None:
-        """Close the idle streams (they were admitted with an older key)."""
+        """Close the idle streams."""
         while self.idle:
             self.idle.popleft().cut()
+
+    async def check_idle(self) -> None:
+        """Ping idle streams, which keeps proxies from closing them, and cut those that fell silent."""
+        now = asyncio.get_running_loop().time()
+        for stream in list(self.idle):
+            if now - stream.last_heard > IDLE_DEAD:
+                stream.cut()
+            elif now - max(stream.last_heard, stream.pinged) > IDLE_PING:
+                stream.pinged = now
+                with contextlib.suppress(OSError, aiohttp.ClientError):
+                    await stream.ws.ping()
 
     # --- streams --------------------------------------------------------------------------------
 

@@ -62,7 +62,6 @@ class Gateway:
             [
                 web.get("/agent/control", self.control),
                 web.get("/agent/stream", self.stream),
-                web.get("/healthz", self.health),
             ]
         )
         self.runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=1.0)
@@ -95,14 +94,12 @@ class Gateway:
     def connected_hosts(self) -> list[str]:
         return [host for host, link in self.links.items() if link.control is not None]
 
-    async def health(self, request: web.Request) -> web.Response:
-        return web.json_response({"hosts": len(self.connected_hosts)})
-
     async def _keep_stocked(self) -> None:
-        """Streams that were asked for and never came are asked for again."""
+        """Streams that were asked for and never came are asked for again; dead idle ones are dropped."""
         while True:
             await asyncio.sleep(1.0)
             for link in list(self.links.values()):
+                await link.check_idle()
                 link.top_up()
 
     async def _recheck(self) -> None:
@@ -165,6 +162,7 @@ class Gateway:
             await link.adopt_control(ws, cut, hello["key"], hello["agent_version"])
         except OSError as exc:
             log.error("host %s: its sockets cannot be made: %s", link.host, exc)
+            self._gone(link, f"The gateway cannot make its sockets: {exc}")
             await ws.close(code=aiohttp.WSCloseCode.TRY_AGAIN_LATER)
             return ws
         log.info("host %s connected from %s, agent %s", link.host, request.remote, link.agent_version)

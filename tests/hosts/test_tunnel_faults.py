@@ -170,9 +170,12 @@ def test_a_killed_agent_takes_its_sockets_with_it_and_brings_them_back(tunnel: T
 def test_clients_that_come_during_a_short_break_only_wait(tunnel: Tunnel, host: AgentHost) -> None:
     """A control connection that breaks and returns within the grace is no loss of the host."""
     link = tunnel.gateway.links[host.id]
+    before = link.control
     tunnel.loop.call_soon_threadsafe(link.cut_control)
-    eventually(lambda: tunnel.gateway.links[host.id].control is None or True)
+    eventually(lambda: link.control is not before)
     assert echoes(host)
+    eventually(lambda: link.control is not None and host.is_connected, timeout=3)
+    assert tunnel.gateway.links[host.id] is link
     assert [state for _, state, _ in tunnel.directory.news if state == "disconnected"] == []
 
 
