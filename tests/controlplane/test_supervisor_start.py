@@ -97,7 +97,7 @@ def test_a_port_in_use_names_its_listener() -> None:
 
 
 def test_an_address_of_another_machine_is_refused_with_the_reason() -> None:
-    with pytest.raises(home.Refused, match="Cannot listen on 192.0.2.1:8420"):
+    with pytest.raises(home.Refused, match=r"Cannot listen on 192\.0\.2\.1:8420"):
         home.check_port("192.0.2.1:8420", "--listen")
 
 
