@@ -255,6 +255,7 @@ class TerminalPage {
   reopen(order) {
     if (this.link.isOpen) this.link.end();
     this.notice.clear();
+    this.terminal.write("\x1bc");
     this.part("title").textContent = "";
     this.part("command").textContent = order.command || "";
     this.link.open(order);
