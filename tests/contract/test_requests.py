@@ -10,7 +10,8 @@ import pytest
 
 from hosts.engine import Engine, EngineError
 from hosts.engine.errors import engine_error
-from tests.contract.table import TABLE, Differs, Row, mismatch
+from tests.contract.shapes import mismatch
+from tests.contract.table import TABLE, Differs, Row
 from tests.support.engines import EngineProcess, unique
 
 STEPS = {
