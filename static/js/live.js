@@ -7,7 +7,12 @@ const ASK_EVERY = 20_000; // also a keepalive: proxies drop idle sockets, and a 
 const ANSWER_WITHIN = 6_000;
 const SHOW_LOST_AFTER = 2_000;
 const LONGEST_WAIT = 15_000;
+const SPACING = 500;
 const NOT_SIGNED_IN = 4401;
+
+const fired = new Map(); // topic -> when, in performance.now()'s milliseconds
+const timers = new Map();
+const waiting = new Set(); // topics that changed while the page was hidden
 
 let socket = null;
 let attempt = 0;
@@ -27,6 +32,29 @@ function topicsOnPage() {
 
 function fire(topic) {
   document.body.dispatchEvent(new CustomEvent(`live:${topic}`, { detail: { topic } }));
+}
+
+// At once when it has been quiet, else gathered: a fleet in turmoil costs an open page one fetch in SPACING, and
+// a page that nobody looks at none until somebody does.
+function tell(topic) {
+  if (timers.has(topic)) return;
+  if (document.hidden) {
+    waiting.add(topic);
+    return;
+  }
+  const wait = Math.max(0, (fired.get(topic) ?? -SPACING) + SPACING - performance.now());
+  timers.set(topic, setTimeout(() => {
+    timers.delete(topic);
+    fired.set(topic, performance.now());
+    fire(topic);
+  }, wait));
+}
+
+function catchUp() {
+  if (document.hidden) return;
+  const topics = [...waiting];
+  waiting.clear();
+  topics.forEach(tell);
 }
 
 function show(status) {
@@ -67,9 +95,9 @@ function received(event) {
     const now = new Set(message.watching);
     const fresh = [...now].filter((topic) => !watched.has(topic));
     watched = now;
-    fresh.forEach(fire);
+    fresh.forEach(tell);
   }
-  (message.changed ?? []).forEach(fire);
+  (message.changed ?? []).forEach(tell);
 }
 
 function closed(event) {
@@ -113,6 +141,7 @@ export function start() {
   show("connecting");
   connect();
   document.body.addEventListener("htmx:afterSettle", collect);
+  document.addEventListener("visibilitychange", catchUp);
   window.addEventListener("online", () => { attempt = 0; if (!socket) connect(); });
   // A page kept for the Back button wakes with a dead socket.
   window.addEventListener("pageshow", (event) => { if (event.persisted) { drop(); attempt = 0; connect(); } });

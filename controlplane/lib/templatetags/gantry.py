@@ -35,7 +35,7 @@ def memory(value: float | None) -> str:
     return _scaled(value, 1024, ("B", "KiB", "MiB", "GiB", "TiB", "PiB"))
 
 
-def _scaled(value: float | None, base: int, units: tuple[str, ...]) -> str:
+def _scaled(value: float | str | None, base: int, units: tuple[str, ...]) -> str:
     if value is None or value == "":
         return NOTHING
     amount = float(value)
@@ -98,9 +98,9 @@ def percent(part: float | None, whole: float | None) -> int | str:
 @register.filter
 def level(share: float | str | None) -> str:
     """The tone of a share in per cent that is bad when it is high: ok, warn from 75, bad from 90."""
-    if share in (None, ""):
+    if share is None or share == "":
         return "idle"
-    value = float(share)  # type: ignore[arg-type]
+    value = float(share)
     return "bad" if value >= 90 else "warn" if value >= 75 else "plain"
 
 
@@ -122,9 +122,9 @@ def icon(name: str, extra: str = "") -> SafeString:
 
 
 @register.simple_tag
-def state_look(kind: str, state: str, exit_code: int | None = None) -> Look:
+def state_look(kind: str, state: str, exit_code: int | str | None = None) -> Look:
     """Shape, tone and word of a state, for the component that draws it."""
-    if kind == "container" and state == "exited" and exit_code != "":
+    if kind == "container" and state == "exited" and not isinstance(exit_code, str):
         return exited(exit_code)
     return look(kind, state)
 
@@ -178,8 +178,9 @@ def sorting(context: Context, field: str, default: str = "") -> dict[str, str]:
 
 
 @register.filter
-def widget(field: BoundField) -> SafeString:
-    """A form field's control with the class its kind needs; Django adds the aria attributes."""
+def widget(field: BoundField, hint: str = "") -> SafeString:
+    """A form field's control with the class its kind needs. Django adds the aria attributes for errors and its
+    own help text; `hint` is the page's, in an element with the id Django would give it."""
     control = field.field.widget
     if isinstance(control, (CheckboxSelectMultiple, RadioSelect)):
         return field.as_widget(attrs={"class": "choices"})
@@ -191,7 +192,11 @@ def widget(field: BoundField) -> SafeString:
         style = "form-control"
     given = control.attrs.get("class", "")
     wrong = " is-invalid" if field.errors else ""
-    return field.as_widget(attrs={"class": f"{style} {given}{wrong}".strip()})
+    attrs: dict[str, Any] = {"class": f"{style} {given}{wrong}".strip()}
+    if hint and not field.help_text:
+        error = f" {field.auto_id}_error" if field.errors else ""
+        attrs["aria-describedby"] = f"{field.auto_id}_helptext{error}"
+    return field.as_widget(attrs=attrs)
 
 
 @register.filter
