@@ -19,7 +19,8 @@ def confirm(question: str) -> bool:
     """Ask for yes (the default) or no. End of input and Ctrl-C are no."""
     try:
         print(f"gantry: {question} [Y/n] ", end="", file=sys.stderr, flush=True)
-        return sys.stdin.readline().strip().lower() in ("", "y", "yes")
+        answer = sys.stdin.readline()
+        return answer.endswith("\n") and answer.strip().lower() in ("", "y", "yes")
     except KeyboardInterrupt:
         print(file=sys.stderr)
         return False

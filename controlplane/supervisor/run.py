@@ -17,7 +17,7 @@ from django.db.migrations.executor import MigrationExecutor
 
 from controlplane.access.actions import first_administrator_link
 from controlplane.supervisor import engine, home, options, parts, redis, tls
-from controlplane.supervisor.addresses import local_url, machine_address, public_url
+from controlplane.supervisor.addresses import certificate_fingerprint, local_url, machine_address, public_url, readdress
 from controlplane.supervisor.output import Output
 from controlplane.supervisor.supervisor import Supervisor
 from hosts.management.commands.enrol_local import is_enrolled
@@ -50,7 +50,7 @@ def _certificate(environment: Mapping[str, str], output: Output) -> None:
         if made:
             output.say("Made a certificate of its own; a browser asks once whether to trust it.")
     if settings.TLS_CERT:
-        output.say(f"Certificate: {tls.fingerprint(Path(settings.TLS_CERT))}")
+        output.say(f"Certificate: {certificate_fingerprint()}.")
 
 
 def _raise_open_files() -> None:
@@ -173,7 +173,7 @@ class _Run:
         if not await asyncio.to_thread(_is_enrolled):
             arguments = ["--url", local_url()]
             if settings.TLS_CERT:
-                arguments += ["--fingerprint", tls.fingerprint(Path(settings.TLS_CERT))]
+                arguments += ["--fingerprint", certificate_fingerprint()]
             enrolling = await asyncio.create_subprocess_exec(
                 *(sys.executable, str(settings.BASE_DIR / "manage.py"), "enrol_local", *arguments),
                 env=self._environment,
@@ -188,4 +188,5 @@ class _Run:
             if enrolling.returncode != 0:
                 self._output.say("This machine could not be made a host (see above); all else works.")
                 return
+        readdress(settings.GANTRY_HOME / "agent" / "config.json")
         self._supervisor.add([parts.agent(self._engine)])

@@ -36,11 +36,6 @@ def ensure_certificate(certificate: Path, key: Path, *names: str) -> bool:
     return True
 
 
-def fingerprint(certificate: Path) -> str:
-    """`sha256:<hex>` of the first certificate of the file, as hosts pin it."""
-    return "sha256:" + x509.load_pem_x509_certificate(certificate.read_bytes()).fingerprint(hashes.SHA256()).hex()
-
-
 def _sign(private: ec.EllipticCurvePrivateKey, names: set[str]) -> x509.Certificate:
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Gantry")])
     now = datetime.now(UTC)

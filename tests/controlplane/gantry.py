@@ -6,7 +6,9 @@ import json
 import os
 import re
 import signal
+import socket
 import sqlite3
+import ssl
 import subprocess
 import sys
 import urllib.error
@@ -29,18 +31,28 @@ _MARKS = {
     "agent": "gantry_agent\0run",
 }
 
+_UNVERIFIED = ssl._create_unverified_context()  # the self-made certificate; its fingerprint is the agent's concern
+
 
 class Up:
     """Use as a context manager; it is up, with its agent, when the block begins."""
 
     def __init__(self, home: Path, *options: str, environment: dict[str, str] | None = None) -> None:
         self.home = home
-        self.listen = f"127.0.0.1:{free_port()}"
-        self.gateway = f"127.0.0.1:{free_port()}"
-        self.url = f"http://{self.listen}"
+        self.scheme = "https" if "--tls" in options else "http"
+        self.choose_ports()
         self._log = home.with_name(home.name + ".log")
         self._options = options
         self._environment = environment or {}
+
+    def choose_ports(self) -> None:
+        """Take free ones, for the next start."""
+        self.listen = f"127.0.0.1:{free_port()}"
+        self.gateway = f"127.0.0.1:{free_port()}"
+
+    @property
+    def url(self) -> str:
+        return f"{self.scheme}://{self.listen}"
 
     @property
     def command(self) -> list[str]:
@@ -57,7 +69,7 @@ class Up:
     def start(self) -> None:
         with self._log.open("ab") as log:
             self.process = subprocess.Popen(
-                [*self.command, *(self._options or ("--engine", "none"))],
+                [*self.command, "--engine", "none", *self._options],
                 env=self.environment,
                 cwd=self.home.parent,
                 stdin=subprocess.DEVNULL,
@@ -97,7 +109,7 @@ class Up:
     def get(self, path: str) -> tuple[int, bytes]:
         """Status (0 when nobody answers) and body."""
         try:
-            with urllib.request.urlopen(self.url + path, timeout=5) as answer:
+            with urllib.request.urlopen(self.url + path, timeout=5, context=_UNVERIFIED) as answer:
                 return answer.status, answer.read()
         except urllib.error.HTTPError as exc:
             return exc.code, exc.read()
@@ -121,6 +133,10 @@ class Up:
             except OSError:
                 continue
         return None
+
+    def tunnel_is_up(self) -> bool:
+        """Is this machine a host, with its agent connected?"""
+        return self.rows("SELECT name, tunnel_up FROM hosts_host") == [(socket.gethostname(), 1)]
 
     def rows(self, query: str) -> list[Any]:
         connection = sqlite3.connect(self.home / "gantry.sqlite3")

@@ -15,6 +15,7 @@ from cryptography import x509
 
 from controlplane.supervisor import engine, home, redis, tls
 from controlplane.supervisor.options import add_arguments, address, apply, is_loopback, split
+from hosts.tls import fingerprint
 
 
 def parsed(*arguments: str) -> dict[str, str]:
@@ -141,9 +142,9 @@ def test_the_self_made_certificate_is_private_names_the_machine_and_is_kept(tmp_
     names = made.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     assert {"localhost", socket.gethostname()} <= set(names.get_values_for_type(x509.DNSName))
     assert {"127.0.0.1", "::1", "192.0.2.7"} <= {str(ip) for ip in names.get_values_for_type(x509.IPAddress)}
-    first = tls.fingerprint(certificate)
+    first = fingerprint(certificate)
     assert not tls.ensure_certificate(certificate, key, "192.0.2.7")
-    assert tls.fingerprint(certificate) == first
+    assert fingerprint(certificate) == first
     assert len(first) == len("sha256:") + 64
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
-import socket
 import stat
 import subprocess
 from collections.abc import Iterator
@@ -56,10 +56,7 @@ def test_the_first_start_prints_a_link_that_makes_an_administrator(running: Up) 
 
 
 def test_this_machine_is_a_host_without_a_pasted_token(running: Up) -> None:
-    def tunnel_up() -> bool:
-        return running.rows("SELECT name, tunnel_up FROM hosts_host") == [(socket.gethostname(), 1)]
-
-    eventually(tunnel_up, timeout=30)
+    eventually(running.tunnel_is_up, timeout=30)
 
 
 def test_a_second_supervisor_on_the_same_home_is_refused_by_the_first_ones_pid(running: Up) -> None:
@@ -103,11 +100,13 @@ def test_ctrl_c_stops_everything_in_order_and_a_later_start_finds_all_again(tmp_
     assert "Stopped." in up.printed()
     assert "was killed" not in up.printed()
     assert [name for name, pid in parts.items() if Path(f"/proc/{pid}").exists()] == []
+    up.choose_ports()
     with up:
         assert up.rows("SELECT id, public_key FROM hosts_host") == hosts
         assert up.printed().count("Enrolled as") == 1
-        assert "The database's tables are made." in up.printed()
         assert up.printed().count("The database's tables are made.") == 1
+        connected = f"connected to ws://{up.gateway}"
+        eventually(lambda: connected in up.printed(), timeout=30, what="the agent follows the addresses")
 
 
 def test_the_parts_die_with_a_killed_supervisor(tmp_path: Path) -> None:
@@ -116,3 +115,12 @@ def test_the_parts_die_with_a_killed_supervisor(tmp_path: Path) -> None:
         assert len(parts) == len(PARTS)
         up.process.kill()
         eventually(lambda: not any(Path(f"/proc/{pid}").exists() for pid in parts))
+
+
+def test_with_tls_pages_gateway_and_agent_speak_it(tmp_path: Path) -> None:
+    with Up(tmp_path / "home", "--tls") as up:
+        assert up.health()[0] == 200
+        assert re.search(r"Certificate: sha256:[0-9a-f]{64}", up.printed())
+        assert stat.S_IMODE((up.home / "tls" / "key.pem").stat().st_mode) == 0o600
+        eventually(up.tunnel_is_up, timeout=30)
+        assert f"connected to wss://{up.gateway}" in up.printed()
