@@ -11,6 +11,8 @@ import os
 from collections.abc import MutableMapping, Sequence
 from pathlib import Path
 
+from controlplane.lib.home import gantry_home
+
 SELF_MADE = "self-made"  # what GANTRY_TLS says when --tls came without a certificate
 
 
@@ -76,9 +78,7 @@ def _apply_tls(given: Sequence[str], environment: MutableMapping[str, str]) -> N
                 raise SystemExit(f"gantry: --tls: {file} cannot be read.")
             environment[name] = str(file)
     elif not given:
-        # The home is known to settings only; `up` makes the files there before anything reads them.
-        from controlplane.lib.home import gantry_home
-
+        # The files are made later, but before anything reads them.
         folder = gantry_home() / "tls"
         environment |= {
             "GANTRY_TLS_CERT": str(folder / "cert.pem"),
