@@ -81,7 +81,11 @@ class RunForm(forms.Form):
             "invalid_choice": "Expected one of the hosts, found one that is not there any more.",
         },
     )
-    image = ParsedField(parse_image, placeholder="nginx:1.27")
+    image = ParsedField(
+        parse_image,
+        placeholder="nginx:1.27",
+        error_messages={"required": "Expected the name of an image, such as nginx:1.27, found nothing."},
+    )
     name = forms.CharField(required=False, max_length=250, validators=[NAME])
 
     command = ParsedField(spec.parse_command, placeholder='sh -c "sleep 5 && date"')
@@ -106,7 +110,16 @@ class RunForm(forms.Form):
         initial="no",
         required=False,
     )
-    retries = forms.IntegerField(required=False, min_value=0, max_value=2**31 - 1, label="Retries at most")
+    retries = forms.IntegerField(
+        required=False,
+        min_value=0,
+        max_value=2**31 - 1,
+        label="Retries at most",
+        error_messages={
+            "invalid": "Expected a whole number, 0 or more.",
+            "min_value": "Expected 0 (no end) or more.",
+        },
+    )
     memory = ParsedField(spec.parse_memory, placeholder="512m")
     cpus = forms.CharField(required=False, max_length=40, label="CPUs")
     auto_remove = forms.BooleanField(required=False, label="Remove it when it ends")

@@ -11,38 +11,13 @@ from django.test.utils import CaptureQueriesContext
 
 from containers.models import Container
 from controlplane.access.models import Role, User
-from hosts.models import Environment, Host, HostState
+from hosts.models import Environment, Host
 from images.models import Image, ImageTag
+from tests.images.working import hold, make_host, use
 
 pytestmark = pytest.mark.django_db
 
 NGINX, REDIS, OLD = (f"sha256:{digit * 64}" for digit in "abc")
-
-
-def make_host(name: str, environment: Environment | None = None, state: str = HostState.CONNECTED) -> Host:
-    return Host.objects.create(
-        name=name, state=state, public_key="k", tunnel_up=state == HostState.CONNECTED, environment=environment
-    )
-
-
-def hold(host: Host, engine_id: str, *references: str, size: int = 1000, digests: tuple[str, ...] = ()) -> Image:
-    """Put an image under these names (none: nameless) on a host."""
-    image = Image.objects.create(host=host, engine_id=engine_id, size=size, repo_digests=list(digests))
-    for reference in references or ("",):
-        repository, _, tag = reference.rpartition(":")
-        ImageTag.objects.create(host=host, image=image, reference=reference, repository=repository, tag=tag)
-    return image
-
-
-def use(host: Host, engine_id: str, name: str) -> Container:
-    return Container.objects.create(
-        host=host, engine_id=f"{name}-id", name=name, image_ref="x", image_id=engine_id, state="running"
-    )
-
-
-@pytest.fixture
-def administrator() -> User:
-    return User.objects.create_user("ada", password="x", role=Role.ADMINISTRATOR)
 
 
 @pytest.fixture
@@ -56,7 +31,7 @@ def client(administrator: User) -> Client:
 def fleet() -> dict[str, Host]:
     """nginx on both hosts (used on one), redis on one, and a nameless image that nobody uses."""
     production, _ = Environment.objects.get_or_create(slug="production", defaults={"name": "Production"})
-    one, two = make_host("one", production), make_host("two")
+    one, two = make_host("one", environment=production), make_host("two")
     hold(one, NGINX, "nginx:1.27", "shop/web:2", size=3000)
     hold(two, NGINX, "nginx:1.27", size=3000)
     hold(two, REDIS, "redis:7", size=2000)

@@ -12,18 +12,19 @@ from controlplane.access.models import User
 from controlplane.lib.seal import seal
 from controlplane.operations import actions as operations
 from controlplane.operations.models import AuditEntry, Operation, State
+from controlplane.operations.runner import Work
 from hosts.engine import Engine
-from hosts.models import Host
+from hosts.models import Environment, Host
 from images import actions
 from images.pulling import has_image
 from images.reference import parse
-from tests.images.working import host_of, run, run_in_thread, said
+from tests.images.working import host_of, make_host, run, run_in_thread, said
 from tests.support.engines import Dockerd, EngineProcess, Podman, unique
 from tests.support.images import TestImage, busybox, digest
 from tests.support.registry import Registry, SlowRegistry
 from tests.support.waiting import eventually
 
-pytestmark = [pytest.mark.registry, pytest.mark.root, pytest.mark.django_db(transaction=True)]
+pytestmark = [pytest.mark.registry, pytest.mark.root, pytest.mark.django_db]
 
 
 def fresh(layers: int = 3, layer_size: int = 100_000) -> TestImage:
@@ -58,8 +59,6 @@ def test_every_layer_has_its_bar_and_the_engine_has_the_image(
 def test_a_bar_never_runs_backwards(
     administrator: User, host: Host, registry: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from controlplane.operations.runner import Work
-
     seen: dict[str, list[tuple[str, int | None, int | None]]] = {}
     keep = Work.progress
 
@@ -132,7 +131,9 @@ def test_credentials_reach_the_registry_and_stay_sealed(administrator: User, hos
 @pytest.mark.parametrize(
     "kind", [pytest.param(Dockerd, marks=pytest.mark.docker), pytest.param(Podman, marks=pytest.mark.podman)]
 )
-def test_cancelling_stops_the_engine(administrator: User, registry: Registry, kind: type[EngineProcess]) -> None:
+def test_cancelling_stops_the_engine(
+    transactional_db: None, administrator: User, registry: Registry, kind: type[EngineProcess]
+) -> None:
     reference = registry.push(fresh(layers=3, layer_size=2_000_000), f"gantry/{unique()}:1")
     if reason := kind.why_not():
         pytest.skip(reason)
@@ -156,7 +157,9 @@ def test_cancelling_stops_the_engine(administrator: User, registry: Registry, ki
 
 
 @pytest.mark.docker
-def test_an_engine_that_dies_under_a_pull_fails_it_with_the_reason(administrator: User, registry: Registry) -> None:
+def test_an_engine_that_dies_under_a_pull_fails_it_with_the_reason(
+    transactional_db: None, administrator: User, registry: Registry
+) -> None:
     if reason := Dockerd.why_not():
         pytest.skip(reason)
     reference = registry.push(fresh(layers=2, layer_size=2_000_000), f"gantry/{unique()}:1")
@@ -195,10 +198,6 @@ def signed_in(administrator: User) -> Client:
     return client
 
 
-def make_host(name: str, **fields: object) -> Host:
-    return Host.objects.create(**{"name": name, "state": "connected", "public_key": "k", "tunnel_up": True, **fields})
-
-
 def test_the_form_makes_one_operation_for_one_host(signed_in: Client) -> None:
     host = make_host("one")
     answer = signed_in.post("/images/pull/", {"reference": "nginx", "hosts": [host.pk]})
@@ -212,8 +211,6 @@ def test_the_form_makes_one_operation_for_one_host(signed_in: Client) -> None:
 
 
 def test_the_form_makes_a_child_for_each_host_and_counts_a_host_once(signed_in: Client) -> None:
-    from hosts.models import Environment
-
     staging, _ = Environment.objects.get_or_create(slug="staging", defaults={"name": "Staging"})
     one = make_host("one", environment=staging)
     make_host("two", environment=staging)

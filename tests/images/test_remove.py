@@ -14,12 +14,11 @@ from controlplane.operations.models import AuditEntry, Operation, State
 from hosts.models import Host
 from images import actions
 from images.models import Image, ImageTag
-from tests.images.test_image_list import hold, make_host, use
-from tests.images.working import run, said
+from tests.images.working import hold, make_host, run, said, use
 from tests.support.engines import EngineProcess, unique
 from tests.support.images import busybox
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db
 NGINX = "sha256:" + "a" * 64
 
 
