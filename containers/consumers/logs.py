@@ -30,8 +30,8 @@ class LogConsumer(SignedInConsumer):
     Binary messages are the engine's stream, cut anywhere: Docker's frames (ContainerAttach in the Engine API), or
     with a TTY plain bytes. Text messages are JSON: first `{"type": "opened", "tty": …}`, last one of `ended`,
     `gone` (the container is removed), `lost` (the host is away: connect again later) and `refused`.
-    The page answers `{"ack": n}`: it has dealt with n bytes in all; with `"ping": true` it gets a `pong`. Taking the stream apart is the page's work,
-    which also knows best where to resume: the server holds no state for it.
+    The page answers `{"ack": n}`: it has dealt with n bytes in all; with `"ping": true` it gets a `pong`. Taking
+    the stream apart is the page's work, which also knows best where to resume: the server holds no state for it.
     """
 
     # Needs no groups; without a channel layer a log goes on while Redis is away.
