@@ -20,12 +20,27 @@ from hosts.gateway.messages import parse
 CHUNK = 256 * 1024  # bytes in one frame at most
 HANG_UP_CHECK = 1.0  # seconds between looks at a half-closed local socket
 PING_EVERY = 20.0  # seconds; keeps proxies from closing a silent stream
+RESET_PATIENCE = 2.0  # seconds for the other end to answer a reset
 RESET = 4000  # WebSocket close code: the local side broke off
 EOF = json.dumps({"type": "eof"})
 
 
 class Reset(Exception):
     """One side broke off: what was in flight is lost, and the other side must see that."""
+
+
+class PatientReader(asyncio.StreamReader):
+    """A reader that gives what arrived before it tells of a reset, as the kernel does.
+
+    An engine that answers early and closes resets the connection behind its answer; asyncio's own reader
+    would throw the answer away.
+    """
+
+    broken: Exception | None = None
+
+    def set_exception(self, exc: Exception) -> None:
+        self.broken = exc
+        self.feed_eof()
 
 
 class Pipe:
@@ -56,13 +71,21 @@ class Pipe:
                 task.cancel()
             await asyncio.gather(*tasks, pings, return_exceptions=True)
             self.writer.close()
-            with contextlib.suppress(OSError, aiohttp.ClientError):
+            await self._close(code)
+
+    async def _close(self, code: int) -> None:
+        """Close the WebSocket. In order: wait for the other end however long it takes, since it may still be
+        handing what we sent to a slow reader, and a TCP connection closed meanwhile could lose the rest."""
+        with contextlib.suppress(OSError, aiohttp.ClientError, TimeoutError):
+            async with asyncio.timeout(None if code == aiohttp.WSCloseCode.OK else RESET_PATIENCE):
                 await self.ws.close(code=code)
 
     async def _outward(self) -> None:
         """Local socket → WebSocket; returns when the local side has closed completely, or both ended."""
         while data := await self.reader.read(CHUNK):
             await self.ws.send_bytes(data)
+        if getattr(self.reader, "broken", None) is not None:
+            raise Reset("the local side broke off")
         await self.ws.send_str(EOF)
         self.out_ended = True
         # A reader that reached its end hears no more of its socket: look now and then whether the other

@@ -32,6 +32,7 @@ MAX_MESSAGE = 1024 * 1024  # bytes; a larger frame closes 1009
 HELLO_WAIT = 5.0  # seconds for the answer to a challenge
 KEY_WAIT = 10.0  # seconds for the directory to name a host's key
 MAX_STRANGERS = 512  # connections that have not introduced themselves yet
+CLOSE_WAIT = 24 * 3600.0  # seconds a stream's close waits for the agent's: an engine may read slowly (pipe.py)
 MAX_STREAMS = 4096  # per host, idle and busy
 RECHECK_EVERY = 2.0  # seconds between looks whether connected hosts still have their key
 BAD_KEY, REMOVED = 4401, 4403  # close codes
@@ -176,7 +177,7 @@ class Gateway:
         if refusal := self._refusal(request):
             return refusal
         ws = web.WebSocketResponse(
-            protocols=(SUBPROTOCOL,), compress=False, autoping=False, max_msg_size=MAX_MESSAGE, timeout=3.0
+            protocols=(SUBPROTOCOL,), compress=False, autoping=False, max_msg_size=MAX_MESSAGE, timeout=CLOSE_WAIT
         )
         await ws.prepare(request)
         cut = prepare_transport(request)

@@ -11,6 +11,8 @@ import stat
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+from hosts.gateway.pipe import PatientReader
+
 CHUNK = 256 * 1024  # bytes read ahead of a slow tunnel, at most twice this
 LINGER = 1.0  # seconds a refused client gets to read its answer
 BACKLOG = 1024
@@ -24,7 +26,7 @@ class LocalSockets:
     def __init__(self, folder: Path, host: str, serve: Serve) -> None:
         self.paths = {"engine": folder / f"{host}.sock", "agent": folder / f"{host}.agent.sock"}
         self.serve = serve
-        self.servers: dict[str, asyncio.Server] = {}
+        self.servers: dict[str, asyncio.AbstractServer] = {}
         self.inodes: dict[str, int] = {}
 
     @property
@@ -37,10 +39,21 @@ class LocalSockets:
             bound = bind(path)
             self.inodes[target] = path.stat().st_ino
 
-            async def client(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, target: str = target) -> None:
-                await self.serve(target, reader, writer)
+            self.servers[target] = await asyncio.get_running_loop().create_unix_server(
+                self._protocol_for(target), sock=bound, backlog=BACKLOG
+            )
 
-            self.servers[target] = await asyncio.start_unix_server(client, sock=bound, limit=CHUNK, backlog=BACKLOG)
+    def _protocol_for(self, target: str) -> Callable[[], asyncio.StreamReaderProtocol]:
+        """What `asyncio.start_unix_server` would make, with a reader that keeps what came before a reset."""
+
+        async def client(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await self.serve(target, reader, writer)
+
+        def make() -> asyncio.StreamReaderProtocol:
+            loop = asyncio.get_running_loop()
+            return asyncio.StreamReaderProtocol(PatientReader(limit=CHUNK, loop=loop), client, loop=loop)
+
+        return make
 
     def close(self) -> None:
         """Stop listening and remove the files, unless another gateway has put its own there since."""

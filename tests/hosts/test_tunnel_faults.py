@@ -24,6 +24,7 @@ from tests.support.waiting import eventually
 
 DETECTED = 13.0  # seconds: silence counts as death after 11, looked at every second
 MEGABYTE = 1024 * 1024
+ANSWER = os.urandom(2 * MEGABYTE)
 
 
 class EchoEngine:
@@ -56,6 +57,10 @@ class EchoEngine:
     def _serve(self, client: socket.socket) -> None:
         with contextlib.suppress(OSError):
             if self.behaviour == "stuck":
+                return
+            if self.behaviour == "answer":
+                client.sendall(ANSWER)  # unread input makes the close a reset
+                client.close()
                 return
             if self.behaviour == "flood":
                 while True:
@@ -121,6 +126,40 @@ def test_bytes_and_both_ends_of_input_pass(host: AgentHost) -> None:
         while data := client.recv(65536):
             received += data
     assert received == payload
+
+
+def received(client: socket.socket) -> bytes:
+    """All that comes until the end of input or a reset."""
+    found = bytearray()
+    with contextlib.suppress(ConnectionResetError):
+        while data := client.recv(65536):
+            found += data
+    return bytes(found)
+
+
+def test_a_slow_client_gets_the_whole_answer(tunnel: Tunnel) -> None:
+    """The engine is done and gone long before the client reads: no time-out on the way may cut the tail."""
+    engine = EchoEngine(tunnel.folder / "engine.sock", "answer")
+    host = tunnel.enrol(engine.path)
+    host.start()
+    with dial(host) as client:
+        assert client.recv(1, socket.MSG_PEEK)
+        # What is tested is that time passes: more than the close time-outs of both WebSockets.
+        threading.Event().wait(4.5)
+        assert received(client) == ANSWER
+    engine.close()
+
+
+def test_an_early_answer_is_delivered_although_the_request_was_never_read(tunnel: Tunnel) -> None:
+    """An engine that refuses an upload answers, closes, and so resets what is still being sent."""
+    engine = EchoEngine(tunnel.folder / "engine.sock", "answer")
+    host = tunnel.enrol(engine.path)
+    host.start()
+    for _ in range(10):
+        with dial(host) as client:
+            client.sendall(b"x" * 100_000)
+            assert received(client) == ANSWER
+    engine.close()
 
 
 def test_a_stopped_agent_is_noticed_and_returns(tunnel: Tunnel, host: AgentHost) -> None:

@@ -15,9 +15,11 @@ from urllib.parse import quote, urlencode
 import aiohttp
 
 from .errors import EngineFailure, EngineUnreachable
+from .pipe import PatientReader
 
 CONNECT_TIMEOUT = 5.0  # seconds
 CALL_TIMEOUT = 30.0  # seconds
+READ_AHEAD = 256 * 1024  # bytes taken from an engine ahead of a slow tunnel, at most twice this
 MAX_ANSWER = 8 * 1024 * 1024  # bytes of one JSON answer
 
 
@@ -59,13 +61,17 @@ def required_socket(chosen: str = "") -> str:
 
 async def connect(path: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     """Open a raw connection to a unix socket. Raises EngineUnreachable."""
+    loop = asyncio.get_running_loop()
+    reader = PatientReader(limit=READ_AHEAD, loop=loop)
+    protocol = asyncio.StreamReaderProtocol(reader, loop=loop)
     try:
         async with asyncio.timeout(CONNECT_TIMEOUT):
-            return await asyncio.open_unix_connection(path, limit=256 * 1024)
+            transport, _ = await loop.create_unix_connection(lambda: protocol, path)
     except TimeoutError as exc:
         raise EngineUnreachable(f"The engine at {path} did not accept a connection in time.") from exc
     except OSError as exc:
         raise EngineUnreachable(f"The engine at {path} cannot be reached: {exc.strerror or exc}.") from exc
+    return reader, asyncio.StreamWriter(transport, protocol, reader, loop)
 
 
 class Engine:

@@ -24,6 +24,8 @@ DEAD_AFTER = 11.0  # seconds without a word from the gateway
 KEEP_STREAMS = 15.0  # seconds streams outlive a control connection that broke without a time-out
 FIRST_PAUSE, LONGEST_PAUSE = 0.2, 10.0  # seconds between attempts to connect
 REFUSED_PAUSE = 30.0  # seconds; a refusal rarely heals by itself
+# Seconds a close waits for the gateway's: a stream's client may read slowly (see pipe.py).
+CLOSE_WAIT = {"control": 3.0, "stream": 24 * 3600.0}
 BAD_KEY, REMOVED, REPLACED = 4401, 4403, 4409  # close codes of the gateway
 
 Failure = (aiohttp.ClientError, OSError, TimeoutError, ValueError, KeyError, Refused)
@@ -135,7 +137,7 @@ class Link:
     async def _dial(self, client: aiohttp.ClientSession, purpose: str) -> aiohttp.ClientWebSocketResponse:
         """Open one WebSocket and answer its challenge."""
         url = f"{self.gateway}/agent/{purpose}"
-        ws = await transport.open_socket(client, url, self.enrolment.fingerprint)
+        ws = await transport.open_socket(client, url, self.enrolment.fingerprint, CLOSE_WAIT[purpose])
         try:
             await introduce(ws, purpose, self._hello)
         except BaseException:

@@ -13,7 +13,7 @@ import aiohttp
 
 from . import engine
 from .errors import EngineUnreachable
-from .pipe import Pipe
+from .pipe import RESET_PATIENCE, Pipe
 
 log = logging.getLogger(__name__)
 
@@ -90,8 +90,9 @@ class Streams:
         except (aiohttp.ClientError, OSError, ValueError, KeyError, Refused) as exc:
             log.debug("stream ended: %s", exc)
         finally:
-            with contextlib.suppress(OSError, aiohttp.ClientError):
-                await ws.close()
+            with contextlib.suppress(OSError, aiohttp.ClientError, TimeoutError):
+                async with asyncio.timeout(RESET_PATIENCE):
+                    await ws.close()
 
     async def _serve(self, ws: aiohttp.ClientWebSocketResponse) -> None:
         """Wait for the gateway's word, connect to what it names, then carry bytes."""

@@ -55,10 +55,13 @@ def session(url: str) -> aiohttp.ClientSession:
     return aiohttp.ClientSession(connector=connector, timeout=timeout, trust_env=not is_loopback(url))
 
 
-async def open_socket(client: aiohttp.ClientSession, url: str, fingerprint: str) -> aiohttp.ClientWebSocketResponse:
+async def open_socket(
+    client: aiohttp.ClientSession, url: str, fingerprint: str, close_wait: float
+) -> aiohttp.ClientWebSocketResponse:
     """Open one WebSocket of the tunnel. Raises aiohttp.ClientError, OSError, TimeoutError.
 
-    Deflate is off: it costs latency and memory, and what flows is often compressed already.
+    `close_wait`: seconds a close waits for the other end's. Deflate is off: it costs latency and memory,
+    and what flows is often compressed already.
     """
     ws = await client.ws_connect(
         url,
@@ -67,7 +70,7 @@ async def open_socket(client: aiohttp.ClientSession, url: str, fingerprint: str)
         autoping=False,
         compress=0,
         max_msg_size=MAX_MESSAGE,
-        timeout=aiohttp.ClientWSTimeout(ws_close=3.0),
+        timeout=aiohttp.ClientWSTimeout(ws_close=close_wait),
     )
     raw = ws.get_extra_info("socket")
     if raw is not None:
