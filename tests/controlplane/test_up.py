@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import redis
+from celery import Celery
 
 from controlplane.lib.parts import NAMES
 from tests.controlplane.gantry import Up, children
@@ -87,6 +89,26 @@ def test_a_killed_part_comes_back(running: Up, name: str) -> None:
     os.kill(pid, signal.SIGKILL)
     eventually(lambda: (new := running.part(name)) and new != pid, timeout=60, what=f"a new {name}")
     eventually(running.is_healthy, timeout=60, what="/healthz answers 200 again")
+
+
+@pytest.mark.parametrize("name", ["redis", "worker"])
+def test_the_queue_is_worked_off_again_after_a_kill(running: Up, name: str) -> None:
+    """A worker may live and beat, and yet have lost its subscription: what counts is that it takes tasks."""
+    eventually(running.is_healthy, timeout=60)
+    os.kill(eventually(lambda: running.part(name)), signal.SIGKILL)
+    path = f"{running.home}/run/redis.sock"
+    with redis.Redis(unix_socket_path=path, retry_on_error=[redis.ConnectionError]) as queue:
+        eventually(lambda: _answers(queue), timeout=60)
+        with Celery(broker=f"redis+socket://{path}") as app:
+            app.send_task("operations.sweep")
+        eventually(lambda: queue.llen("celery") == 0, timeout=60, what="the worker takes the task")
+
+
+def _answers(queue: redis.Redis) -> bool:
+    try:
+        return bool(queue.ping())
+    except redis.ConnectionError:
+        return False
 
 
 def test_ctrl_c_stops_everything_in_order_and_a_later_start_finds_all_again(tmp_path: Path) -> None:
