@@ -50,7 +50,7 @@ class Container(models.Model):
             models.Index(fields=["state"], name="container_state"),
             models.Index(fields=["name", "id"], name="container_name"),
             models.Index(fields=["image_ref"], name="container_image_ref"),
-            models.Index(fields=["image_id"], name="container_image_id"),
+            models.Index(fields=["image_id", "host"], name="container_image_host"),
             models.Index(fields=["created_at"], name="container_created"),
         ]
 

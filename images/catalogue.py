@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.db.models import Count, F, Func, IntegerField, Max, OuterRef, QuerySet, Subquery, Sum, Window
 from django.db.models.functions import Coalesce, RowNumber
@@ -28,6 +28,13 @@ MOST_CANDIDATES = 20
 GROUP = ("reference", "repository", "tag", "image__engine_id")
 
 
+class User(NamedTuple):
+    """Something made from the image: a container."""
+
+    pk: int
+    name: str
+
+
 @dataclass
 class Row:
     """One image under one name (none: `reference` is empty), on all the hosts that hold it so."""
@@ -41,7 +48,7 @@ class Row:
     host_count: int
     user_count: int
     hosts: list[Host] = field(default_factory=list)  # the first by name
-    users: list[Any] = field(default_factory=list)  # the first by name
+    users: list[User] = field(default_factory=list)  # the first by name
     digest: str = ""  # "repository@sha256:…", when it was pulled
 
     @property
@@ -120,14 +127,15 @@ def _add_hosts(found: list[Row], tags: QuerySet[ImageTag]) -> None:
 def _add_users(found: list[Row], tags: QuerySet[ImageTag], using: QuerySet[Any]) -> None:
     """Users are tied to an image and a host, not to a name: each of the image's names there has them all."""
     place = Window(RowNumber(), [F("image_id")], [F("name").asc(), F("pk").asc()])
-    first = list(using.annotate(place=place).filter(place__lte=MOST_CANDIDATES).order_by("name", "pk"))
-    near = tags.filter(host__in={user.host_id for user in first}).order_by()
+    columns = using.annotate(place=place).values("pk", "name", "host_id", "image_id", "place")
+    first = list(columns.filter(place__lte=MOST_CANDIDATES).order_by("name", "pk"))
+    near = tags.filter(host__in={user["host_id"] for user in first}).order_by()
     names = defaultdict(set)
     for engine_id, reference, host_id in near.values_list("image__engine_id", "reference", "host_id"):
         names[engine_id, host_id].add(reference)
     by_key = {(row.engine_id, row.reference): row for row in found}
     for user in first:
-        for reference in names[user.image_id, user.host_id]:
-            row = by_key.get((user.image_id, reference))
+        for reference in names[user["image_id"], user["host_id"]]:
+            row = by_key.get((user["image_id"], reference))
             if row is not None and len(row.users) < MOST_USERS:
-                row.users.append(user)
+                row.users.append(User(user["pk"], user["name"]))
