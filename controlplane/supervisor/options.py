@@ -80,11 +80,9 @@ def _apply_tls(given: Sequence[str], environment: MutableMapping[str, str]) -> N
     elif not given:
         # The files are made later, but before anything reads them.
         folder = gantry_home() / "tls"
-        environment |= {
-            "GANTRY_TLS_CERT": str(folder / "cert.pem"),
-            "GANTRY_TLS_KEY": str(folder / "key.pem"),
-        }
         environment["GANTRY_TLS"] = SELF_MADE
+        environment["GANTRY_TLS_CERT"] = str(folder / "cert.pem")
+        environment["GANTRY_TLS_KEY"] = str(folder / "key.pem")
     else:
         raise SystemExit(f"gantry: --tls takes a certificate and its key, or nothing; found {len(given)} names.")
 
