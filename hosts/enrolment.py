@@ -72,6 +72,7 @@ def enrol(applicant: Applicant) -> Host:
         if taken:
             Host.objects.filter(pk=token.host_id).update(
                 public_key=applicant.public_key,
+                key_since=now,
                 agent_version=applicant.agent_version,
                 rotation_requested_at=None,
             )

@@ -67,7 +67,7 @@ class DatabaseDirectory:
         def store() -> bool:
             with transaction.atomic():
                 rows = Host.objects.filter(pk=int(host), public_key=old)
-                changed = rows.update(public_key=new, rotation_requested_at=None)
+                changed = rows.update(public_key=new, key_since=timezone.now(), rotation_requested_at=None)
                 publish(f"host.{host}")
             return changed == 1
 

@@ -17,7 +17,8 @@ from typing import Any, Self
 import psutil
 import pytest
 
-from controlplane.supervisor.tls import ensure_certificate, fingerprint
+from controlplane.supervisor.tls import ensure_certificate
+from hosts.tls import fingerprint
 from tests.support.engines import Dockerd
 from tests.support.home import ROOT, Home
 from tests.support.netns import NetworkNamespace
