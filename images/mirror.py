@@ -10,12 +10,14 @@ from asgiref.sync import sync_to_async
 from django.db import transaction
 from django.utils import timezone
 
+from controlplane.lib.errors import InvalidArgument
 from controlplane.lib.live import publish
 from hosts.engine import Engine
 from hosts.models import Host
 from hosts.watch.facts import number, text
 from hosts.watch.mirrors import LIST_LIMIT, LIST_SECONDS, Event, register
 from images.models import Image, ImageTag
+from images.reference import DEFAULT_DOMAIN, parse
 
 MOST_NAMES = 500
 NONE = "<none>"
@@ -36,7 +38,17 @@ def from_list(entry: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
         if isinstance(labels, dict)
         else {},
     }
-    return fields, sorted({name for name in names if name and NONE not in name})
+    return fields, sorted({familiar(name) for name in names if name and NONE not in name})
+
+
+def familiar(name: str) -> str:
+    """One spelling over all engines: Podman prints docker.io/library/nginx:1 where Docker prints nginx:1."""
+    if not name.startswith(f"{DEFAULT_DOMAIN}/"):
+        return name
+    try:
+        return parse(name, default_tag="").familiar
+    except InvalidArgument:
+        return name
 
 
 def split(reference: str) -> tuple[str, str]:

@@ -11,9 +11,13 @@ from django.test import Client
 from containers.models import Container
 from controlplane.access.models import User
 from controlplane.operations.models import AuditEntry, Operation, State
+from hosts.engine import Engine
 from hosts.models import Host
 from images import actions
+from images.mirror import from_list
 from images.models import Image, ImageTag
+from images.pulling import has_image
+from images.reference import parse
 from tests.images.working import hold, make_host, run, said, use
 from tests.support.engines import EngineProcess, unique
 from tests.support.images import busybox
@@ -111,6 +115,18 @@ def test_a_nameless_image_goes_by_its_id(administrator: User, host: Host, engine
     operation = run(actions.remove(administrator, list(ImageTag.objects.all()), force=False))
     assert (operation.state, operation.error) == (State.SUCCEEDED, "")
     assert not there(engine, tag.image.engine_id)
+
+
+@pytest.mark.root
+async def test_one_of_docker_hub_has_one_name_on_every_engine(engine: EngineProcess) -> None:
+    name = unique()
+    engine.load(busybox(extra=os.urandom(8)).archive(f"docker.io/library/{name}:1"))
+    listed = [name for entry in engine.expect("GET", "/images/json") for name in from_list(entry)[1]]
+    assert f"{name}:1" in listed
+    async with Engine(engine.socket) as client:
+        assert await has_image(client, parse(f"{name}:1"))
+        await client.delete(f"/images/{name}:1")
+    assert not there(engine, f"{name}:1")
 
 
 @pytest.mark.root
