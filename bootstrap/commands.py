@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from bootstrap.environment import ROOT, CannotPrepare, current, needs, prepare
-from bootstrap.packages import REDIS_NEED, TEST_NEEDS, install, search_path
+from bootstrap.packages import BENCH_NEEDS, REDIS_NEED, TEST_NEEDS, install, search_path
 from bootstrap.terminal import say
 
 HELP = """\
@@ -110,7 +110,8 @@ def check(arguments: list[str]) -> int:
 
 
 def bench(arguments: list[str]) -> int:
-    python = _environment(development=True)
+    install([*needs(development=True), *BENCH_NEEDS], "The benchmark")
+    python = prepare(development=True)
     os.chdir(ROOT)
     _become(python, "-m", "bench", *arguments)
 

@@ -113,6 +113,8 @@ TEST_NEEDS = (
     Need("iptables", "Docker's networks", program("iptables")),
     Need("skopeo", "fills the test registry", program("skopeo")),
 )
+_BENCHED = ("docker.io", "docker-registry", "redis-server", "busybox-static", "iproute2", "iptables", "skopeo")
+BENCH_NEEDS = tuple(need for need in TEST_NEEDS if need.package in _BENCHED)
 
 
 def missing(needs: Iterable[Need]) -> list[Need]:

@@ -18,6 +18,7 @@ from controlplane.lib.parts import NAMES
 from tests.controlplane.gantry import Up, children
 from tests.support.waiting import eventually, free_port
 
+pytestmark = pytest.mark.timeout(300)  # several starts in a test, beside others on a small machine
 PARTS = ("redis", *NAMES, "agent")
 
 
