@@ -58,9 +58,7 @@ VERBS = {
 }
 
 
-def act(
-    actor: User, verb: Verb, containers: Sequence[Container], *, ip: str | None, **params: Any
-) -> Operation:
+def act(actor: User, verb: Verb, containers: Sequence[Container], *, ip: str | None, **params: Any) -> Operation:
     """Do `verb` to each: one operation, or a parent with children. Raises Forbidden on the first not allowed."""
     for container in containers:
         require(actor, verb.permission, container)
@@ -101,10 +99,13 @@ def run(
     name: str,
     body: dict[str, Any],
     start: bool,
+    pull: bool = False,
     login: dict[str, str] | None = None,
     ip: str | None = None,
 ) -> Operation:
     """Create a container on `host`, pulling its image when it is missing, and start it unless told not to.
+
+    `pull`: ask the registry also when the host has the image, for there may be a newer one under its name.
 
     `body`: the Engine API's create request; kept sealed, since its environment may hold secrets. `login`:
     {"username", "password"} for the registry.
@@ -115,6 +116,7 @@ def run(
         "name": name,
         "body": seal(json.dumps(body)),
         "start": start,
+        "pull": pull,
         "login": seal(json.dumps(login)) if login else "",
     }
     request = Request(

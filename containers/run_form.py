@@ -125,6 +125,7 @@ class RunForm(forms.Form):
     auto_remove = forms.BooleanField(required=False, label="Remove it when it ends")
     labels = ParsedField(spec.parse_labels, rows=3, placeholder="team=shop\ntier=web")
 
+    pull = forms.BooleanField(required=False, label="Pull it even when the host has it")
     registry_user = forms.CharField(required=False, max_length=250)
     registry_password = forms.CharField(
         required=False,

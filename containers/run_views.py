@@ -30,6 +30,7 @@ def run(request: HttpRequest) -> HttpResponse:
             name=form.cleaned_data["name"],
             body=form.spec().body(),
             start=starts,
+            pull=form.cleaned_data["pull"],
             login=form.login,
             ip=client_ip(request),
         )

@@ -84,12 +84,12 @@ async def _remove(work: Work) -> None:
 
 
 async def _run(work: Work) -> None:
-    """params: reference, name, body (sealed JSON of the Engine API's create), start, login (sealed, optional)."""
+    """params: reference, name, body (sealed JSON of the Engine API's create), start, pull, login (sealed)."""
     reference = parse(work.params["reference"])
     async with engine_of(work) as engine:
         container_id = await _already_created(work, engine)
         if container_id is None:
-            if not await has_image(engine, reference):
+            if work.params.get("pull") or not await has_image(engine, reference):
                 await pull(work, engine, reference, work.params.get("login", ""))
             container_id = await _create(work, engine)
         work.result["container_id"] = container_id

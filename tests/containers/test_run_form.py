@@ -19,7 +19,7 @@ from hosts.models import Host, HostState
 from tests.images.conftest import administrator, engine, host, viewer  # noqa: F401
 from tests.images.working import hold, make_host, run, said
 from tests.support.engines import EngineProcess, unique
-from tests.support.images import busybox
+from tests.support.images import busybox, digest
 from tests.support.registry import Registry
 from tests.support.waiting import free_port
 
@@ -277,6 +277,27 @@ def test_a_missing_image_is_pulled_first(
     assert (operation.state, operation.error) == (State.SUCCEEDED, "")
     assert operation.progress
     assert engine.expect("GET", f"/containers/{name}/json")["State"]["Running"]
+
+
+@pytest.mark.root
+@pytest.mark.registry
+def test_a_newer_image_under_the_same_name_is_pulled_when_asked_for(
+    client: Client,
+    host: Host,  # noqa: F811
+    engine: EngineProcess,  # noqa: F811
+    name: str,
+    registry: Registry,
+) -> None:
+    tagged = f"gantry/{unique()}:1"
+    reference = registry.push(busybox(extra=os.urandom(8)), tagged)
+    sent(client, host, image=reference, do="create")
+    newer = busybox(extra=os.urandom(8))
+    registry.push(newer, tagged)
+    for pull, same in (("", False), ("on", True)):
+        sent(client, host, image=reference, name=name, do="create", pull=pull)
+        made = engine.expect("GET", f"/containers/{name}/json")["Image"]
+        assert (made.removeprefix("sha256:") == digest(newer.configuration).removeprefix("sha256:")) is same
+        engine.expect("DELETE", f"/containers/{name}")
 
 
 @pytest.mark.root
