@@ -5,34 +5,36 @@
         stage.url, stage.cookie("admin")          # for a browser or a WebSocket client
         stage.django("…")                         # Python inside the control plane; returns what it prints
         stage.audit()                             # [(verb, detail), …] as written
-        stage.agent.kill(); stage.web.kill()      # and start again
+        stage.agent, stage.gateway, stage.web     # processes: kill() and start() again
 
-Web (uvicorn), Redis and agent are processes of their own, the gateway is a thread of the test's.
 Users: "admin" (administrator) and "viewer".
 """
 
 import contextlib
+import fcntl
 import re
 import signal
+import socket
 import sqlite3
 import subprocess
 import sys
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Self
+from typing import IO, Any, Self
 
 from tests.support import unixhttp
 from tests.support.engines import EngineProcess
 from tests.support.home import ROOT, Home
 from tests.support.redis import RedisServer
-from tests.support.tunnel import Tunnel
+from tests.support.tunnel import AgentHost
 from tests.support.waiting import eventually
 
 SEED = """
 from django.contrib.sessions.backends.db import SessionStore
 from controlplane.access.models import Role, User
 from hosts.models import Host, HostState
-Host.objects.create(pk=1, name="host-1", state=HostState.CONNECTED, public_key="x")
+Host.objects.create(pk=1, name="host-1", state=HostState.CONNECTED, public_key={public_key!r})
 for name, role in (("admin", Role.ADMINISTRATOR), ("viewer", Role.VIEWER), ("other", Role.ADMINISTRATOR)):
     User.objects.create_user(name, password="a long enough word", role=role)
 """
@@ -65,21 +67,22 @@ class Stage:
         (self.run / "hosts").mkdir(parents=True, mode=0o700)
         self.run.chmod(0o700)
         self.redis = RedisServer(self.run / "redis.sock")
-        self.tunnel = Tunnel()
-        self.web = Web(self.home)
+        self.gateway = Process("gateway", self.home, ["manage.py", "gateway"], self._gateway_answers)
+        self.web = Process("web", self.home, ["-m", "uvicorn", *self._uvicorn()], self._web_answers)
+        run = self.run / "hosts"
+        self.agent = AgentHost(self.home.path, self.home.gateway_url, run, "1", engine.socket)
         self.stack = contextlib.ExitStack()
 
     def __enter__(self) -> Self:
         with contextlib.ExitStack() as stack:
             stack.enter_context(self.home)
+            stack.enter_context(self._no_wheels())
             stack.enter_context(self.redis)
-            stack.enter_context(self.tunnel)
-            self.agent = self.tunnel.enrol(self.engine.socket)
-            self.agent.start()
-            for socket in (self.agent.engine, self.agent.agent):
-                (self.run / "hosts" / socket.name).symlink_to(socket)
             self.manage("migrate", "--verbosity=0")
-            self.django(SEED)
+            self.django(SEED.format(public_key=self.agent.public_key))
+            stack.enter_context(self.gateway)
+            stack.callback(self.agent.kill)
+            self.agent.start()
             stack.enter_context(self.web)
             self.stack = stack.pop_all()
         return self
@@ -90,6 +93,34 @@ class Stage:
     @property
     def url(self) -> str:
         return self.home.url
+
+    def _no_wheels(self) -> IO[str]:
+        """The gateway would fetch the agent's wheels from the network (hosts/wheels.py): hold its lock."""
+        folder = self.home.path / "wheels"
+        folder.mkdir(mode=0o700)
+        lock = (folder / "lock").open("w")
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return lock
+
+    def _uvicorn(self) -> list[str]:
+        """As the supervisor starts it (controlplane/supervisor/parts.py)."""
+        return [
+            *("controlplane.asgi:application", "--host", self.home.address, "--port", str(self.home.port)),
+            *("--lifespan", "on", "--ws", "websockets-sansio", "--ws-per-message-deflate", "false"),
+            *("--ws-max-size", "1048576", "--timeout-graceful-shutdown", "3"),
+            *("--log-level", "warning", "--no-access-log"),
+        ]
+
+    def _web_answers(self) -> bool:
+        try:
+            with urllib.request.urlopen(f"{self.url}/login/", timeout=2) as answer:
+                return bool(answer.status == 200)
+        except OSError:
+            return False
+
+    def _gateway_answers(self) -> bool:
+        with contextlib.closing(socket.socket()) as probe:
+            return probe.connect_ex((self.home.address, self.home.gateway_port)) == 0
 
     def manage(self, *arguments: str) -> str:
         """Run manage.py; its standard output."""
@@ -127,13 +158,16 @@ class Stage:
         return list(unixhttp.request(self.agent.agent, "GET", "/gantry/terminals")[1])
 
 
-class Web:
-    """The web process; a context manager."""
+class Process:
+    """One of Gantry's processes; a context manager."""
 
-    def __init__(self, home: Home) -> None:
+    def __init__(self, name: str, home: Home, arguments: list[str], answers: Callable[[], bool]) -> None:
+        self.name = name
         self.home = home
+        self.arguments = arguments
+        self.answers = answers
         self.process: subprocess.Popen[bytes] | None = None
-        self.log = home.path / "web.log"
+        self.log = home.path / f"{name}.log"
 
     def __enter__(self) -> Self:
         self.start()
@@ -143,23 +177,17 @@ class Web:
         self.stop()
 
     def start(self) -> None:
-        """Start uvicorn as the supervisor does, and wait until it answers."""
-        address, port = self.home.address, self.home.port
+        """Start it and wait until it answers."""
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [
-                    *(sys.executable, "-m", "uvicorn", "controlplane.asgi:application"),
-                    *("--host", address, "--port", str(port), "--lifespan", "on"),
-                    *("--ws", "websockets-sansio", "--ws-per-message-deflate", "false"),
-                    *("--ws-max-size", "1048576", "--timeout-graceful-shutdown", "3", "--log-level", "warning"),
-                ],
+                [sys.executable, *self.arguments],
                 cwd=ROOT,
                 env=self.home.environment(),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
             )
-        eventually(self._answers, timeout=30, what="the web answers")
+        eventually(self._ready, timeout=30, what=f"{self.name} answers")
 
     def stop(self, how: signal.Signals = signal.SIGTERM) -> None:
         if self.process is not None:
@@ -176,15 +204,11 @@ class Web:
         assert self.process
         return memory_of(self.process.pid)
 
-    def _answers(self) -> bool:
+    def _ready(self) -> bool:
         assert self.process
         if self.process.poll() is not None:
-            raise RuntimeError(f"the web ended at once:\n{self.log.read_text()[-3000:]}")
-        try:
-            with urllib.request.urlopen(f"{self.home.url}/login/", timeout=2) as answer:
-                return bool(answer.status == 200)
-        except OSError:
-            return False
+            raise RuntimeError(f"{self.name} ended at once:\n{self.log.read_text()[-3000:]}")
+        return self.answers()
 
 
 def memory_of(pid: int) -> int:
