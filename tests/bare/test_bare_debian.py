@@ -62,6 +62,18 @@ def test_up_installs_what_is_missing_starts_every_part_and_prints_the_link(bare:
     finally:
         process.kill()
         process.wait()
+    declined_it_runs_the_rest(bare, tmp_path)
+
+
+def declined_it_runs_the_rest(bare: BareDebian, tmp_path: Path) -> None:
+    """On the same machine, which has no engine: `./gantry test` without leave to install anything."""
+    selection = ("tests/support/test_support.py", "tests/controlplane/test_supervisor.py")
+    words = ("/usr/bin/env", "GANTRY_INSTALL=no", "/root/gantry/gantry", "test", *selection)
+    printed = bare.run(*words, log=tmp_path / "declined.log")
+    assert bare.has(["dockerd", "docker-registry", "chromium"]) == []
+    assert "tests that need them are skipped" in printed
+    assert re.search(r"SKIPPED .*dockerd", printed), printed[-3000:]
+    assert re.search(r"\d+ passed, \d+ skipped", printed.splitlines()[-1]), printed[-3000:]
 
 
 def test_test_installs_engines_registry_and_browser_and_runs(bare: BareDebian, tmp_path: Path) -> None:
