@@ -10,7 +10,7 @@ if (window.Idiomorph) {
     beforeAttributeUpdated(name, node) {
       if (node.closest("[data-menu]") && OWN_STATE.has(name)) return false;
       if (node.matches("details") && name === "open") return false;
-      return node.matches(".bulk-bar, .pick") && (name === "hidden" || name === "checked") ? false : undefined;
+      return node.matches(".bulk-bar, .pick, [data-pick-all]") && (name === "hidden" || name === "checked") ? false : undefined;
     },
     beforeNodeMorphed(node) {
       return node.nodeType !== Node.ELEMENT_NODE || !node.hasAttribute("data-keep");

@@ -6,7 +6,7 @@ import re
 
 from playwright.sync_api import Browser, Page, expect
 
-from tests.browser.conftest import PASSWORD, Fleet, run_line
+from tests.browser.fleet.conftest import PASSWORD, Fleet, run_line
 from tests.support.waiting import eventually
 
 
