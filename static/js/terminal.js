@@ -271,8 +271,11 @@ class TerminalPage {
   full() {
     const on = this.root.classList.toggle("is-full");
     // A phone has no full screen for elements; the class alone fills the window there.
-    if (on) this.root.requestFullscreen?.().catch(() => {});
-    else if (document.fullscreenElement) document.exitFullscreen();
+    if (on) {
+      // Escape belongs to the program in the terminal; where keys can be locked, holding it leaves.
+      this.root.requestFullscreen?.().then(() => navigator.keyboard?.lock?.(["Escape"])).catch(() => {});
+    }
+    if (!on && document.fullscreenElement) document.exitFullscreen();
     this.terminal.focus();
   }
 

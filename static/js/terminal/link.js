@@ -125,6 +125,7 @@ export class Link extends EventTarget {
     if (this.offset === null) this.offset = 0;
     this.keep();
     this.resize(this.size.columns, this.size.rows);
+    this.pump(); // what was typed while the shell was being opened
     this.pingTimer = setTimeout(() => this.ping(), PING_EVERY);
     this.tell("ready", message);
   }
@@ -237,7 +238,8 @@ export class Link extends EventTarget {
 
   // Keys, as bytes; whether they were taken. A paste goes out in pieces, at the pace of the shell.
   send(bytes) {
-    if (!this.isOpen || this.over) return false;
+    const isNew = this.offset === null; // typing ahead of a new shell is fine, into a lost one it is not
+    if (this.over || !(this.isOpen || isNew)) return false;
     // Ctrl-C means now: what is left of a paste is not wanted any more.
     if (bytes.length === 1 && bytes[0] === 3) this.input = [];
     if (this.pending + bytes.length > MOST_INPUT) return false;
