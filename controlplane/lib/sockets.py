@@ -6,15 +6,19 @@ Close codes: 4401 not signed in (any more), 4403 not allowed, 4404 not there.
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import Any
 from urllib.parse import urlsplit
 
 from channels.auth import get_user
 from channels.db import database_sync_to_async
 from channels.generic.websocket import AsyncWebsocketConsumer
+from django.db import DatabaseError
 from django.http import Http404
 
 from controlplane.lib.errors import Forbidden
+
+log = logging.getLogger(__name__)
 
 RECHECK_SECONDS = 5.0
 NOT_SIGNED_IN, NOT_ALLOWED, NOT_THERE = 4401, 4403, 4404
@@ -97,10 +101,13 @@ class SignedInConsumer(AsyncWebsocketConsumer):
     async def _keep_checking(self) -> None:
         while True:
             await asyncio.sleep(RECHECK_SECONDS)
-            if not await database_sync_to_async(self._session_alive)():
-                refusal: int | None = NOT_SIGNED_IN
-            else:
-                refusal = await self._refusal()
+            try:
+                alive = await database_sync_to_async(self._session_alive)()
+                refusal = await self._refusal() if alive else NOT_SIGNED_IN
+            except DatabaseError as exc:
+                # Nobody can sign out or lose a right meanwhile either; the next round asks again.
+                log.warning("a stream's right could not be checked: %s", exc)
+                continue
             if refusal is not None:
                 await self.close(refusal)
                 return
