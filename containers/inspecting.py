@@ -33,9 +33,7 @@ class Inspection:
 def inspect_container(container: Container, *, reveal: bool) -> Inspection:
     """Ask the host. Never raises for a host that is away or slow: the answer says so."""
     if not container.host.is_connected:
-        return Inspection(
-            {}, [], False, f"{container.host.name} is {container.host.get_state_display().lower()}."
-        )
+        return Inspection({}, [], False, f"{container.host.name} is {container.host.get_state_display().lower()}.")
     try:
         data = async_to_sync(_fetch)(container)
     except (EngineError, EngineUnreachable, EngineProtocolError) as exc:

@@ -66,9 +66,7 @@ def from_list(entry: dict[str, Any]) -> dict[str, Any]:
         "labels": labels,
         "labels_text": "".join(f"\n{key}={value}" for key, value in sorted(labels.items())) + "\n",
         "mounts": _mounts(entry.get("Mounts")),
-        "networks": sorted(
-            text(name, 200) for name in _dict(_dict(entry.get("NetworkSettings")).get("Networks"))
-        ),
+        "networks": sorted(text(name, 200) for name in _dict(_dict(entry.get("NetworkSettings")).get("Networks"))),
         "image_id": text(entry.get("ImageID"), 100),
         "image_ref": text(entry.get("Image"), 300),
         "created_at": _epoch(entry.get("Created")),
@@ -212,9 +210,7 @@ class ContainerMirror:
 async def _list(engine: Engine, ids: Sequence[str] | None) -> list[dict[str, Any]]:
     """The engine's entries of `ids`, or of all. Entries without a proper id are dropped."""
     filters = {"id": list(ids)} if ids is not None else None
-    found = await engine.get(
-        "/containers/json", limit=LIST_LIMIT, timeout=LIST_SECONDS, all=True, filters=filters
-    )
+    found = await engine.get("/containers/json", limit=LIST_LIMIT, timeout=LIST_SECONDS, all=True, filters=filters)
     entries = [entry for entry in found if isinstance(entry, dict)] if isinstance(found, list) else []
     return [entry for entry in entries if re.fullmatch("[0-9a-f]{64}", str(entry.get("Id")))]
 
@@ -232,13 +228,9 @@ def _store(host: Host, entries: Iterable[dict[str, Any]], ids: Sequence[str] | N
         known = {row.engine_id: row for row in rows}
         gone = [row.pk for engine_id, row in known.items() if engine_id not in wanted]
         Container.objects.filter(pk__in=gone).delete()
-        fresh = [
-            Container(host=host, **fields) for engine_id, fields in wanted.items() if engine_id not in known
-        ]
+        fresh = [Container(host=host, **fields) for engine_id, fields in wanted.items() if engine_id not in known]
         Container.objects.bulk_create(fresh)
-        changed = [
-            row for row in known.values() if row.engine_id in wanted and _differs(row, wanted[row.engine_id])
-        ]
+        changed = [row for row in known.values() if row.engine_id in wanted and _differs(row, wanted[row.engine_id])]
         Container.objects.bulk_update(changed, LISTED, batch_size=200)
         rows.update(observed_at=timezone.now())
         if gone or fresh or changed:
@@ -265,9 +257,7 @@ def _store_inspected(host: Host, found: dict[str, dict[str, Any]]) -> None:
         rows = Container.objects.select_for_update().filter(host=host, engine_id__in=found)
         changed = []
         for row in rows:
-            fields = {
-                name: value for name, value in found[row.engine_id].items() if value or name != "image_ref"
-            }
+            fields = {name: value for name, value in found[row.engine_id].items() if value or name != "image_ref"}
             if any(getattr(row, name) != value for name, value in fields.items()):
                 for name, value in fields.items():
                     setattr(row, name, value)

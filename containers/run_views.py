@@ -8,6 +8,7 @@ from django.shortcuts import redirect
 from containers import actions
 from containers.run_form import RunForm
 from controlplane.access.decide import require, visible
+from controlplane.access.middleware import signed_in
 from controlplane.lib.pages import page
 from controlplane.operations.audit import client_ip
 from images.models import ImageTag
@@ -24,7 +25,7 @@ def run(request: HttpRequest) -> HttpResponse:
     form = RunForm(request.POST or None, actor=request.user, starts=starts, initial=_prefilled(request))
     if request.method == "POST" and form.is_valid():
         operation = actions.run(
-            request.user,  # type: ignore[arg-type]
+            signed_in(request),
             form.cleaned_data["host"],
             reference=form.cleaned_data["image"],
             name=form.cleaned_data["name"],

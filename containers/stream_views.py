@@ -91,7 +91,7 @@ KEYS = (
 
 
 # xterm.js writes its own style sheet into the page; scripts stay as narrow as everywhere.
-@csp_update({"style-src": [SELF, UNSAFE_INLINE]})
+@csp_update({"style-src": [SELF, UNSAFE_INLINE]})  # type: ignore[arg-type]
 def terminal(request: HttpRequest, pk: int) -> HttpResponse:
     """A shell in the container. The page opens the stream itself (static/js/terminal.js)."""
     container = get_container(request.user, pk, "container.exec")

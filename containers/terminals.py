@@ -118,6 +118,14 @@ class Terminals:
         async with socket:
             yield socket
 
+    async def running(self) -> set[str]:
+        """The names of all terminals whose command runs."""
+        async with self._asked(), self.client.get("/gantry/terminals") as answer:
+            held = await answer.json(content_type=None) if answer.status == 200 else None
+        if not isinstance(held, list):
+            raise HostAway("The host's agent does not say which terminals it holds.", "", 503)
+        return {str(terminal["id"]) for terminal in held if not terminal["ended"]}
+
     async def end(self, ident: str) -> bool:
         """End the command and forget the terminal; whether there was one."""
         try:

@@ -15,7 +15,8 @@ from containers.forms import RemoveForm, RenameForm
 from containers.inspecting import inspect_container
 from containers.models import Container
 from controlplane.access.decide import allows, require
-from controlplane.lib.errors import Conflict, NotFound
+from controlplane.access.middleware import signed_in
+from controlplane.lib.errors import Conflict, InvalidArgument, NotFound
 from controlplane.lib.lists import listing
 from controlplane.lib.pages import page
 from controlplane.operations.audit import audited, client_ip
@@ -28,7 +29,7 @@ def container_list(request: HttpRequest) -> HttpResponse:
     found = listing(request, ContainerFilter, seen_by(request.user), sorts=SORTS, default_sort="name")
     pending = _pending(found.rows)
     for container in found.rows:
-        container.pending = pending.get((container.host_id, container.engine_id))  # type: ignore[attr-defined]
+        container.pending = pending.get((container.host_id, container.engine_id))
     context = {
         "listing": found,
         "verbs": _permitted_verbs(request),
@@ -54,9 +55,7 @@ def _permitted_verbs(request: HttpRequest) -> list[actions.Verb]:
 def container_detail(request: HttpRequest, pk: int) -> HttpResponse:
     """One container in words, from the mirror alone; what only the host knows is fetched by the page itself."""
     container = get_container(request.user, pk)
-    operations = Operation.objects.filter(
-        host=container.host, target_kind="container", target_id=container.engine_id
-    )
+    operations = Operation.objects.filter(host=container.host, target_kind="container", target_id=container.engine_id)
     context = {
         "container": container,
         "verbs": _permitted_verbs(request),
@@ -107,7 +106,7 @@ def act(request: HttpRequest, verb: str) -> HttpResponse:
     if not fitting:
         raise Conflict(*_why_none_fits(chosen, selected))
     params = _params(request, verb)
-    operation = actions.act(request.user, chosen, fitting, ip=client_ip(request), **params)  # type: ignore[arg-type]
+    operation = actions.act(signed_in(request), chosen, fitting, ip=client_ip(request), **params)
     left_out = [container.name for container in selected if container not in fitting]
     if left_out:
         messages.warning(request, f"Left out, as {chosen.label.lower()} does not fit: {', '.join(left_out)}.")
@@ -138,9 +137,11 @@ def rename(request: HttpRequest, pk: int) -> HttpResponse:
     container = get_container(request.user, pk, "container.update")
     form = RenameForm(request.POST)
     if not form.is_valid():
-        raise Conflict(" ".join(form.errors["name"]), "A name is letters, digits and _ . - after the first.")
+        raise InvalidArgument(
+            " ".join(map(str, form.errors["name"])), "A name is letters, digits and _ . - after the first."
+        )
     operation = actions.rename(
-        request.user,  # type: ignore[arg-type]
+        signed_in(request),
         container,
         form.cleaned_data["name"],
         ip=client_ip(request),

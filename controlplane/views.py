@@ -39,9 +39,7 @@ def overview(request: HttpRequest) -> HttpResponse:
             count=Count("engine_id", distinct=True), size=Sum("size")
         ),
         "operations_running": operations.filter(state__in=UNFINISHED).count(),
-        "operations_failed": operations.filter(
-            state__in=[State.FAILED, State.LOST], created_at__gt=day_ago
-        ).count(),
+        "operations_failed": operations.filter(state__in=[State.FAILED, State.LOST], created_at__gt=day_ago).count(),
         "recent_operations": operations.select_related("host")[:8],
     }
     return page(request, "overview.html", context)

@@ -6,6 +6,7 @@ from django.db import transaction
 from django.http import HttpRequest
 from django.utils import timezone
 
+from controlplane.access.middleware import signed_in
 from controlplane.lib.live import publish
 from controlplane.operations.audit import audited
 from hosts import gateway_orders
@@ -22,7 +23,7 @@ def add_host(request: HttpRequest, host: Host) -> str:
 @transaction.atomic
 def issue_token(request: HttpRequest, host: Host) -> str:
     """A new enrolment token for `host`; an open one made before it ends."""
-    _, token = EnrolmentToken.issue(host, request.user)
+    _, token = EnrolmentToken.issue(host, signed_in(request))
     audited(request, request.user, "host.manage", host, detail=f"made an enrolment token for {host.name}")
     publish("hosts", f"host.{host.pk}")
     return token

@@ -47,7 +47,7 @@ class LabelsField(forms.CharField):
         """An empty dict is a fine set of labels."""
 
 
-class AddHostForm(forms.ModelForm):  # type: ignore[type-arg]
+class AddHostForm(forms.ModelForm):
     """The place kept for a host that will join."""
 
     name = forms.CharField(max_length=120, validators=[NAME])
@@ -55,7 +55,7 @@ class AddHostForm(forms.ModelForm):  # type: ignore[type-arg]
 
     class Meta:
         model = Host
-        fields = ("name", "environment", "labels")
+        fields: tuple[str, ...] = ("name", "environment", "labels")
 
 
 class HostForm(AddHostForm):
@@ -69,7 +69,7 @@ class HostForm(AddHostForm):
         fields = ("name", "environment", "labels", "pull_limit")
 
 
-class EnvironmentForm(forms.ModelForm):  # type: ignore[type-arg]
+class EnvironmentForm(forms.ModelForm):
     """A new environment. Its slug comes from its name."""
 
     name = forms.CharField(max_length=60, validators=[NAME])

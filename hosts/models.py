@@ -10,7 +10,7 @@ from django.conf import settings
 from django.db import models
 from django.utils import timezone
 
-from controlplane.access.models import hash_token
+from controlplane.access.models import User, hash_token
 
 
 class Environment(models.Model):
@@ -126,7 +126,7 @@ class EnrolmentToken(models.Model):
         return f"enrolment token {self.pk} of {self.host}"
 
     @classmethod
-    def issue(cls, host: Host, created_by: object = None) -> tuple[EnrolmentToken, str]:
+    def issue(cls, host: Host, created_by: User | None = None) -> tuple[EnrolmentToken, str]:
         """A new token for `host`; open ones made before it are ended. The secret is returned once."""
         now = timezone.now()
         cls.objects.filter(host=host).open().update(expires_at=now)

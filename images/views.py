@@ -11,6 +11,7 @@ from django.shortcuts import redirect
 from django.views.decorators.http import require_POST
 
 from controlplane.access.decide import allows, require
+from controlplane.access.middleware import signed_in
 from controlplane.lib.errors import Conflict
 from controlplane.lib.lists import listing
 from controlplane.lib.pages import page
@@ -49,7 +50,7 @@ def pull(request: HttpRequest) -> HttpResponse:
     form = PullForm(request.POST or None, actor=request.user, initial=_prefilled(request))
     if request.method == "POST" and form.is_valid():
         operation = actions.pull(
-            request.user,  # type: ignore[arg-type]
+            signed_in(request),
             form.cleaned_data["reference"],
             form.cleaned_data["chosen"],
             login=form.login,
@@ -82,7 +83,7 @@ def remove(request: HttpRequest) -> HttpResponse:
     form = RemoveForm(request.POST)
     if "confirmed" in request.POST and form.is_valid():
         operation = actions.remove(
-            request.user,  # type: ignore[arg-type]
+            signed_in(request),
             selected,
             force=form.cleaned_data["force"],
             ip=client_ip(request),

@@ -26,9 +26,11 @@ import aiohttp
 from channels.db import database_sync_to_async
 from django.db import DatabaseError
 from django.utils import timezone
+from kombu.exceptions import OperationalError
 
 from containers.access import get_container
 from containers.models import Container
+from containers.tasks import SETTLE_SECONDS, settle_terminal
 from containers.terminals import (
     HostAway,
     NotHeld,
@@ -41,6 +43,7 @@ from containers.terminals import (
 from controlplane.lib.errors import GantryError, InvalidArgument
 from controlplane.lib.sockets import NOT_ALLOWED, NOT_SIGNED_IN, NOT_THERE, SignedInConsumer
 from controlplane.operations.audit import record
+from controlplane.operations.models import AuditEntry
 
 log = logging.getLogger(__name__)
 
@@ -149,9 +152,18 @@ class TerminalConsumer(SignedInConsumer):
             if self.closing in RIGHT_ENDED or await self._right_is_gone():
                 await self._end("ended: the right to it ended")
             else:
-                await self._audit("left; the shell goes on for ten minutes")
+                left = await self._audit("left; the shell goes on for ten minutes")
+                await database_sync_to_async(self._settle_later)(left)
         except (DatabaseError, TerminalError) as exc:
             log.warning("terminal %s of %s was left as it is: %s", self.ident, self.container, exc)
+
+    def _settle_later(self, left: AuditEntry) -> None:
+        """Nobody of ours is there when the agent ends an abandoned shell: a task looks, and writes it down."""
+        arguments = (left.pk, self.container.host_id, self.ident)
+        try:
+            settle_terminal.apply_async(arguments, countdown=SETTLE_SECONDS, retry=False)
+        except OperationalError as exc:
+            log.warning("the end of terminal %s will not be written down: %s", self.ident, exc)
 
     async def _right_is_gone(self) -> bool:
         """Somebody who signs out leaves the page in the same moment: ask once more."""
@@ -312,8 +324,8 @@ class TerminalConsumer(SignedInConsumer):
             away = found.host.state_since
         return away.isoformat()
 
-    async def _audit(self, detail: str) -> None:
-        await database_sync_to_async(record)(
+    async def _audit(self, detail: str) -> AuditEntry:
+        return await database_sync_to_async(record)(
             self.scope["user"],
             "container.exec",
             target_kind="container",

@@ -49,9 +49,7 @@ def accept_invitation(token: str, user: User) -> User:
 def _refuse_without_administrator(user: User) -> None:
     others = User.objects.select_for_update().filter(role=Role.ADMINISTRATOR, is_active=True)
     if not others.exclude(pk=user.pk).exists():
-        raise Conflict(
-            f"{user.display} is the last administrator.", "Make somebody else an administrator first."
-        )
+        raise Conflict(f"{user.display} is the last administrator.", "Make somebody else an administrator first.")
 
 
 @transaction.atomic

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TypeVar
 
 from django.contrib.auth.models import AnonymousUser
+from django.core.exceptions import ObjectDoesNotExist
 from django.db.models import Model, QuerySet
 from django.http import Http404
 
@@ -51,7 +52,7 @@ def fetch(actor: Actor, verb: str, queryset: QuerySet[M], *, see: str, **lookup:
     """
     try:
         target = visible(actor, see, queryset).get(**lookup)
-    except (queryset.model.DoesNotExist, ValueError) as exc:
+    except (ObjectDoesNotExist, ValueError) as exc:
         raise Http404("Nothing here, or nothing you may see.") from exc
     if verb != see:
         require(actor, verb, target)

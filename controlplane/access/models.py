@@ -50,15 +50,11 @@ class Invitation(models.Model):
 
     token_hash = models.CharField(max_length=64, unique=True)
     role = models.CharField(max_length=20, choices=Role.choices)
-    created_by = models.ForeignKey(
-        User, null=True, on_delete=models.SET_NULL, related_name="invitations_made"
-    )
+    created_by = models.ForeignKey(User, null=True, on_delete=models.SET_NULL, related_name="invitations_made")
     created_at = models.DateTimeField(auto_now_add=True)
     expires_at = models.DateTimeField()
     used_at = models.DateTimeField(null=True, blank=True)
-    used_by = models.ForeignKey(
-        User, null=True, blank=True, on_delete=models.SET_NULL, related_name="invitation"
-    )
+    used_by = models.ForeignKey(User, null=True, blank=True, on_delete=models.SET_NULL, related_name="invitation")
 
     objects = InvitationQuerySet.as_manager()
 

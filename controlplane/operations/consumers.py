@@ -25,9 +25,7 @@ class OutputConsumer(SignedInConsumer):
 
     def authorise(self) -> None:
         pk = self.scope["url_route"]["kwargs"]["pk"]
-        self.operation = fetch(
-            self.scope["user"], "operation.see", Operation.objects.all(), see="operation.see", pk=pk
-        )
+        self.operation = fetch(self.scope["user"], "operation.see", Operation.objects.all(), see="operation.see", pk=pk)
 
     async def opened(self) -> None:
         after = self.scope["query_string"].decode().removeprefix("after=")
@@ -44,9 +42,7 @@ class OutputConsumer(SignedInConsumer):
         if hasattr(self, "sender"):
             self.sender.cancel()
             try:
-                await self.channel_layer.group_discard(
-                    group(f"operation.{self.operation.pk}"), self.channel_name
-                )
+                await self.channel_layer.group_discard(group(f"operation.{self.operation.pk}"), self.channel_name)
             except LAYER_ERRORS:
                 pass
 

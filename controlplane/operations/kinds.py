@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from django.db.models import Model
 
@@ -33,7 +33,7 @@ class Kind:
 
     name: str
     verb: str
-    run: Callable[[Work], Awaitable[None]]
+    run: Callable[[Work], Coroutine[Any, Any, None]]
     on_loss: OnLoss = OnLoss.GIVE_UP
     heavy: bool = False
     cancel_note: str = ""

@@ -33,9 +33,7 @@ def claim(operation_id: int) -> Operation | None:
     """
     try:
         with transaction.atomic():
-            operation = (
-                Operation.objects.select_for_update().filter(pk=operation_id, state=State.QUEUED).first()
-            )
+            operation = Operation.objects.select_for_update().filter(pk=operation_id, state=State.QUEUED).first()
             if operation is None or _must_wait(operation):
                 return None
             now = timezone.now()
@@ -62,7 +60,7 @@ def _must_wait(operation: Operation) -> bool:
     if kind is None or not kind.heavy or operation.host is None:
         return False
     # Locks the host's row, so that two workers cannot both see the last free place.
-    host = type(operation.host)._default_manager.select_for_update().get(pk=operation.host_id)
+    host = type(operation.host)._default_manager.select_for_update().get(pk=operation.host.pk)
     running = Operation.objects.filter(host=host, state=State.RUNNING, kind__in=kinds.heavy_names())
     return running.count() >= host.pull_limit
 
@@ -70,9 +68,9 @@ def _must_wait(operation: Operation) -> bool:
 def finish(operation: Operation, state: str, *, error: str = "", hint: str = "") -> bool:
     """End a running operation. False when this claim is no longer the valid one: nothing was written."""
     with transaction.atomic():
-        changed = Operation.objects.filter(
-            pk=operation.pk, claim=operation.claim, state=State.RUNNING
-        ).update(state=state, error=error, hint=hint, finished_at=timezone.now())
+        changed = Operation.objects.filter(pk=operation.pk, claim=operation.claim, state=State.RUNNING).update(
+            state=state, error=error, hint=hint, finished_at=timezone.now()
+        )
         if changed != 1:
             return False
         publish("operations", f"operation.{operation.pk}")

@@ -41,13 +41,9 @@ class Operation(models.Model):
     title = models.CharField(max_length=300)
     state = models.CharField(max_length=12, choices=State.choices, default=State.QUEUED)
 
-    actor = models.ForeignKey(
-        settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="operations"
-    )
+    actor = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="operations")
     actor_name = models.CharField(max_length=200)
-    host = models.ForeignKey(
-        "hosts.Host", null=True, blank=True, on_delete=models.SET_NULL, related_name="operations"
-    )
+    host = models.ForeignKey("hosts.Host", null=True, blank=True, on_delete=models.SET_NULL, related_name="operations")
     host_name = models.CharField(max_length=200, blank=True)
     target_kind = models.CharField(max_length=40, blank=True)
     target_id = models.CharField(max_length=300, blank=True)
@@ -62,12 +58,8 @@ class Operation(models.Model):
     error = models.TextField(blank=True)
     hint = models.TextField(blank=True)
 
-    parent = models.ForeignKey(
-        "self", null=True, blank=True, on_delete=models.CASCADE, related_name="children"
-    )
-    retry_of = models.ForeignKey(
-        "self", null=True, blank=True, on_delete=models.SET_NULL, related_name="retries"
-    )
+    parent = models.ForeignKey("self", null=True, blank=True, on_delete=models.CASCADE, related_name="children")
+    retry_of = models.ForeignKey("self", null=True, blank=True, on_delete=models.SET_NULL, related_name="retries")
     attempt = models.PositiveSmallIntegerField(default=0)
     # Counts claims; a worker whose claim was taken over finds another number here and stops writing.
     claim = models.PositiveIntegerField(default=0)

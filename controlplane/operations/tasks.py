@@ -28,9 +28,7 @@ def sweep() -> None:
     """Find what has fallen between: dead workers' operations, messages the broker lost, unsummed parents."""
     lifecycle.rescue_lost()
     lifecycle.settle_orphans()
-    overdue = Operation.objects.filter(
-        state=State.QUEUED, created_at__lt=timezone.now() - timedelta(seconds=3)
-    )
+    overdue = Operation.objects.filter(state=State.QUEUED, created_at__lt=timezone.now() - timedelta(seconds=3))
     actions.enqueue(*overdue.order_by("pk").values_list("pk", flat=True)[:200])
 
 

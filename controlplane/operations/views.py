@@ -8,6 +8,7 @@ from django.shortcuts import redirect
 from django.views.decorators.http import require_POST
 
 from controlplane.access.decide import allows, fetch, require, visible
+from controlplane.access.middleware import signed_in
 from controlplane.lib.lists import listing
 from controlplane.lib.pages import page
 from controlplane.operations import actions, kinds
@@ -62,7 +63,7 @@ def operation_detail(request: HttpRequest, pk: int) -> HttpResponse:
 def cancel(request: HttpRequest, pk: int) -> HttpResponse:
     """Ask an operation to end."""
     operation = _get(request, pk, "operation.cancel")
-    actions.cancel(request.user, operation, ip=client_ip(request))  # type: ignore[arg-type]
+    actions.cancel(signed_in(request), operation, ip=client_ip(request))
     return redirect("operations:detail", pk=pk)
 
 
@@ -70,7 +71,7 @@ def cancel(request: HttpRequest, pk: int) -> HttpResponse:
 def retry(request: HttpRequest, pk: int) -> HttpResponse:
     """The same once more."""
     operation = _get(request, pk)
-    again = actions.retry(request.user, operation, ip=client_ip(request))  # type: ignore[arg-type]
+    again = actions.retry(signed_in(request), operation, ip=client_ip(request))
     messages.info(request, f"Started again as operation {again.pk}.")
     return redirect("operations:detail", pk=again.pk)
 

@@ -8,7 +8,7 @@ from django.contrib.auth.forms import BaseUserCreationForm
 from controlplane.access.models import Role, User
 
 
-class AccountForm(BaseUserCreationForm):  # type: ignore[type-arg]
+class AccountForm(BaseUserCreationForm):
     """What a person says of themselves when they accept an invitation."""
 
     class Meta:

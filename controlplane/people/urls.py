@@ -15,9 +15,7 @@ urlpatterns = [
     path("people/invitations/<int:pk>/withdraw/", views.withdraw, name="withdraw"),
     path(
         "profile/password/",
-        PasswordChangeView.as_view(
-            template_name="access/password.html", success_url=reverse_lazy("overview")
-        ),
+        PasswordChangeView.as_view(template_name="access/password.html", success_url=reverse_lazy("overview")),
         name="password",
     ),
 ]

@@ -19,6 +19,7 @@ from django.views.decorators.http import require_POST
 
 from controlplane.access import actions
 from controlplane.access.decide import require
+from controlplane.access.middleware import signed_in
 from controlplane.access.models import Invitation, User
 from controlplane.lib.pages import page
 from controlplane.operations.audit import audited
@@ -70,7 +71,7 @@ def invite(request: HttpRequest) -> HttpResponse:
     if form.is_valid():
         role = form.cleaned_data["role"]
         with transaction.atomic():
-            invitation, token = Invitation.issue(role, created_by=_user(request))
+            invitation, token = Invitation.issue(role, created_by=signed_in(request))
             audited(request, request.user, "access.manage", invitation, detail=f"invited a {role}")
         link = request.build_absolute_uri(reverse("access:setup", args=[token]))
         request.session["invitation_link"] = link

@@ -30,11 +30,11 @@ class Leases:
 
     async def hold(self, host_id: int) -> bool:
         """Take or renew the lease of a host. False when another watcher holds it."""
-        held = await self._redis.eval(_RENEW, 1, self._key(host_id), self.owner, LEASE_SECONDS)  # type: ignore[misc]
+        held = await self._redis.eval(_RENEW, 1, self._key(host_id), self.owner, LEASE_SECONDS)
         return bool(held)
 
     async def release(self, host_id: int) -> None:
-        await self._redis.eval(_RELEASE, 1, self._key(host_id), self.owner)  # type: ignore[misc]
+        await self._redis.eval(_RELEASE, 1, self._key(host_id), self.owner)
 
     async def close(self) -> None:
         await self._redis.aclose()
