@@ -32,7 +32,6 @@ mount --rbind /sys "$root/sys"
 mount --rbind /dev "$root/dev"
 mount -t tmpfs tmpfs "$root/run"
 mount --bind "$REPOSITORY" "$root/src"
-mount --bind "$CACHE/archives" "$root/var/cache/apt/archives"
 mount --bind "$CACHE/uv" "$root/root/.cache/uv"
 exec chroot "$root" /usr/bin/env -i "$@"
 """
@@ -61,6 +60,13 @@ def _ensure_base() -> Path:
     return base
 
 
+def _sweep() -> None:
+    """Delete the machines of test runs that were killed; their namespaces, and mounts, went with them."""
+    for left in CACHE.glob("run-*"):
+        if not Path("/proc", left.name.split("-")[1]).exists():
+            shutil.rmtree(left)
+
+
 class BareDebian:
     """A fresh copy of the base; deleted at the end. Use as a context manager."""
 
@@ -75,6 +81,7 @@ class BareDebian:
 
     def __enter__(self) -> BareDebian:
         base = _ensure_base()
+        _sweep()
         for folder in ("archives", "uv"):
             (CACHE / folder).mkdir(parents=True, exist_ok=True)
         subprocess.run(["cp", "-a", "--reflink=auto", str(base), str(self.root)], check=True)
@@ -87,13 +94,22 @@ class BareDebian:
         policy.chmod(0o755)
         (self.root / "etc/dpkg/dpkg.cfg.d/unsafe-io").write_text("force-unsafe-io\n")  # it is thrown away
         self._pass_on_certificates()
+        self._link_packages(CACHE / "archives", self.root / "var/cache/apt/archives")
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._link_packages(self.root / "var/cache/apt/archives", CACHE / "archives")
         # What was mounted lived in namespaces that are gone with their last process.
         shutil.rmtree(self.root)
+
+    @staticmethod
+    def _link_packages(source: Path, target: Path) -> None:
+        """Hard links and no shared folder: apt locks that, and two machines may be in use at once."""
+        for package in source.glob("*.deb"):
+            if not (target / package.name).exists():
+                os.link(package, target / package.name)
 
     def _pass_on_certificates(self) -> None:
         given = {name: os.environ[name] for name in _BUNDLES if Path(os.environ.get(name, "/")).is_file()}

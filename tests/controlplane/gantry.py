@@ -121,7 +121,8 @@ class Up:
         return status, json.loads(body) if body.startswith(b"{") else {}
 
     def is_healthy(self) -> bool:
-        assert self.process.poll() is None, self.printed()
+        if self.process.poll() is not None:
+            raise RuntimeError(f"up ended with exit code {self.process.returncode}")
         return self.health()[0] == 200
 
     def part(self, name: str) -> int | None:
