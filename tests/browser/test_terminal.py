@@ -238,7 +238,7 @@ def test_a_second_tab_takes_the_shell_over(page: Page, context: BrowserContext, 
 
 
 def test_signing_out_elsewhere_closes_it(page: Page, address: str, stage: Stage) -> None:
-    own = stage.cookie("admin")
+    own = stage.fresh_cookie("admin")
     page.context.clear_cookies()
     page.context.add_cookies([{"name": "gantry_session", "value": own, "url": stage.url}])
     enter(page, address)

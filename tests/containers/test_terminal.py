@@ -1,19 +1,17 @@
 """A terminal through the whole chain: WebSocket, web, gateway, agent, engine. No browser yet."""
 
 import hashlib
-import json
 import time
-import uuid
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from typing import Any
-from urllib.parse import urlencode
 
 import pytest
 from websockets.exceptions import ConnectionClosed
-from websockets.sync.client import ClientConnection, connect
 
+from tests.support import unixhttp
 from tests.support.engines import EngineProcess, unique
+from tests.support.shell import Shell
 from tests.support.stage import Stage
 from tests.support.waiting import eventually
 
@@ -26,7 +24,6 @@ MEGABYTE = 1024 * 1024
 def stage(docker_engine: EngineProcess, busybox_loaded: Callable[[EngineProcess], str]) -> Iterator[Stage]:
     busybox_loaded(docker_engine)
     with Stage(docker_engine) as stage:
-        stage.cookies = {name: stage.cookie(name) for name in ("admin", "viewer", "other")}  # type: ignore[attr-defined]
         yield stage
 
 
@@ -39,89 +36,7 @@ def container(stage: Stage, docker_engine: EngineProcess, busybox_image: str) ->
     docker_engine.request("DELETE", f"/containers/{engine_id}", force="true")
 
 
-class Shell:
-    """A terminal as a browser holds it: acknowledges what it reads, collects what it is told."""
-
-    def __init__(self, stage: Stage, pk: int, *, user: str = "admin", origin: str = "", **query: Any) -> None:
-        query = {"session": str(uuid.uuid4()), "columns": 80, "rows": 24, **query}
-        cookie = stage.cookies[user] if user else "none"  # type: ignore[attr-defined]
-        address = stage.url.replace("http", "ws", 1)
-        self.session = query["session"]
-        self.stack = ExitStack()
-        self.socket: ClientConnection = self.stack.enter_context(
-            connect(
-                f"{address}/ws/containers/{pk}/terminal?{urlencode(query)}",
-                origin=origin or stage.url,  # type: ignore[arg-type]
-                additional_headers={"Cookie": f"gantry_session={cookie}"},
-                compression=None,
-                max_size=4 * MEGABYTE,
-            )
-        )
-        self.output = b""
-        self.start = 0
-        self.told: list[dict[str, Any]] = []
-        self.code: int | None = None
-        self.acknowledges = True
-
-    def __enter__(self) -> "Shell":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stack.close()
-
-    @property
-    def end(self) -> int:
-        return self.start + len(self.output)
-
-    def read(self, timeout: float = 10.0) -> bool:
-        """One frame; False when the socket has closed."""
-        try:
-            frame = self.socket.recv(timeout)
-        except ConnectionClosed as closed:
-            self.code = closed.rcvd.code if closed.rcvd else None
-            return False
-        if isinstance(frame, bytes):
-            self.output += frame
-            if self.acknowledges:
-                self.say("ack", bytes=len(frame))
-        else:
-            message = json.loads(frame)
-            self.told.append(message)
-            if message["type"] == "replay":
-                self.start = message["from"]
-            elif message["type"] == "exit":
-                self.say("seen")
-        return True
-
-    def until(self, text: bytes | str, timeout: float = 15.0) -> bytes:
-        """Read until the output has `text`; the output."""
-        wanted = text.encode() if isinstance(text, str) else text
-        deadline = time.monotonic() + timeout
-        while wanted not in self.output:
-            assert time.monotonic() < deadline, f"no {wanted!r} in {self.output[-500:]!r}"
-            assert self.read(), f"closed with {self.code} before {wanted!r}; told {self.told}"
-        return self.output
-
-    def until_told(self, kind: str) -> dict[str, Any]:
-        """Read until a message of that type came."""
-        while not (found := [message for message in self.told if message["type"] == kind]):
-            assert self.read(), f"closed with {self.code} before {kind}; told {self.told}"
-        return found[-1]
-
-    def until_closed(self) -> int | None:
-        """Read until the socket closes; the close code."""
-        while self.read(timeout=20):
-            pass
-        return self.code
-
-    def type(self, text: str | bytes) -> None:
-        self.socket.send(text.encode() if isinstance(text, str) else text)
-
-    def say(self, kind: str, **fields: Any) -> None:
-        self.socket.send(json.dumps({"type": kind, **fields}))
-
-
-def details(stage: Stage, shell: Shell | None = None) -> list[str]:
+def details(stage: Stage) -> list[str]:
     return [detail for verb, detail in stage.audit() if verb == "container.exec"]
 
 
@@ -199,6 +114,23 @@ def test_the_shell_survives_the_web_process(stage: Stage, container: tuple[int, 
     with Shell(stage, container[0], session=shell.session, **{"from": shell.end}) as again:
         again.type("echo still-$A\n")
         again.until("still-alive")
+
+
+def test_the_end_of_a_shell_that_was_left_is_written_down(stage: Stage, container: tuple[int, str]) -> None:
+    """The agent ends it after ten minutes, when no web process looks; a task does, afterwards."""
+    with Shell(stage, container[0]) as shell:
+        shell.until("# ")
+    eventually(lambda: details(stage)[-1].startswith("left;"), what="the leaving is written down")
+    (held,) = running(stage, container[1])
+    settle = (
+        "from containers.tasks import settle_terminal as t\n"
+        "from controlplane.operations.models import AuditEntry as A\n"
+        f"print(t.apply((A.objects.latest('pk').pk, 1, {held['id']!r})).state)"
+    )
+    assert stage.django(settle) != "SUCCESS", "it still runs: asked again later"
+    unixhttp.request(stage.agent.agent, "DELETE", f"/gantry/terminals/{held['id']}")
+    assert stage.django(settle) == "SUCCESS"
+    assert details(stage)[-1].startswith("ended: nobody came back")
 
 
 def test_a_second_tab_takes_over(stage: Stage, container: tuple[int, str]) -> None:
@@ -308,13 +240,13 @@ def test_a_lost_host_is_named_and_its_shell_waits(stage: Stage, container: tuple
 
 
 def test_signing_out_ends_the_shell_on_its_host(stage: Stage, container: tuple[int, str]) -> None:
-    stage.cookies["leaver"] = stage.cookie("admin")  # type: ignore[attr-defined]
+    stage.cookies["leaver"] = stage.fresh_cookie("admin")
     with Shell(stage, container[0], user="leaver") as shell:
         shell.until("# ")
         stage.django(
             f"from django.contrib.sessions.models import Session; "
             f"Session.objects.get(pk={stage.cookies['leaver']!r}).delete()"
-        )  # type: ignore[attr-defined]
+        )
         assert shell.until_closed() == 4401
     eventually(lambda: not running(stage, container[1]), what="the shell is gone from its host")
     assert details(stage)[-1].startswith("ended: the right to it ended")

@@ -72,6 +72,7 @@ class Stage:
         run = self.run / "hosts"
         self.agent = AgentHost(self.home.path, self.home.gateway_url, run, "1", engine.socket)
         self.stack = contextlib.ExitStack()
+        self.cookies: dict[str, str] = {}
 
     def __enter__(self) -> Self:
         with contextlib.ExitStack() as stack:
@@ -141,7 +142,13 @@ class Stage:
         return self.manage("shell", "--verbosity=0", "-c", code).strip()
 
     def cookie(self, name: str) -> str:
-        """The value of a fresh session cookie of that user."""
+        """The value of that user's session cookie, the same each time."""
+        if name not in self.cookies:
+            self.cookies[name] = self.fresh_cookie(name)
+        return self.cookies[name]
+
+    def fresh_cookie(self, name: str) -> str:
+        """As `cookie`, of a session of its own."""
         return self.django(SIGN_IN.format(name=name)).splitlines()[-1]
 
     def add_container(self, engine_id: str, name: str) -> int:
