@@ -93,7 +93,7 @@ async def _run(work: Work) -> None:
                 await pull(work, engine, reference, work.params.get("login", ""))
             container_id = await _create(work, engine)
         work.result["container_id"] = container_id
-        await work.checkpoint()
+        await work.made("container", container_id, work.params["name"] or container_id[:12])
         if work.params["start"]:
             await _start_created(work, engine, container_id)
 

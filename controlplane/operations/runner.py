@@ -45,6 +45,8 @@ class Work:
         self._kept = 0
         self._dropped = 0
         self._dirty = False
+        self._target: dict[str, str] = {}
+        self._writing = asyncio.Lock()
 
     def say(self, text: str, stream: str = "info") -> None:
         """Add a line to the output. `stream`: info, stdout, stderr."""
@@ -63,38 +65,47 @@ class Work:
         """The total last given for a part."""
         return self._progress.get(key, {}).get("total")
 
+    async def made(self, kind: str, engine_id: str, name: str) -> None:
+        """The operation has made something: from here on it is listed under that."""
+        self._target = {"target_kind": kind, "target_id": engine_id, "target_name": name}
+        await self.checkpoint()
+
     async def checkpoint(self) -> None:
         """Write what was said and `result` now: what follows must not be done without a trace of it."""
         self._dirty = True
-        await sync_to_async(self.flush)()
+        await self.flush()
 
-    def flush(self) -> None:
-        """Write buffered output, progress and heartbeat. Raises Superseded when the claim is no longer ours."""
-        lines, self._lines = self._lines, []
-        try:
-            with transaction.atomic():
-                self._write(lines)
-        except DatabaseError:
-            self._lines = lines + self._lines
-            raise
+    async def flush(self) -> None:
+        """Write buffered output, progress and heartbeat. Raises Superseded when the claim is no longer ours.
 
-    def _write(self, lines: list[tuple[str, str]]) -> None:
-        fields: dict[str, Any] = {"heartbeat_at": timezone.now()}
-        if self._dirty:
-            fields |= {"progress": self._progress, "result": self.result}
-        mine = Operation.objects.filter(pk=self.operation.pk, claim=self.operation.claim, state=State.RUNNING)
-        if mine.update(**fields) != 1:
-            raise Superseded
-        if lines:
-            rows = [
+        What is written is taken here, on the loop's own thread: the work goes on talking meanwhile.
+        """
+        async with self._writing:
+            lines, self._lines = self._lines, []
+            dirty, self._dirty = self._dirty, False
+            fields: dict[str, Any] = {"heartbeat_at": timezone.now()}
+            if dirty:
+                progress = {key: dict(part) for key, part in self._progress.items()}
+                fields |= {"progress": progress, "result": dict(self.result), **self._target}
+            try:
+                await sync_to_async(self._write)(fields, lines)
+            except DatabaseError:
+                self._lines, self._dirty = lines + self._lines, dirty or self._dirty
+                raise
+
+    def _write(self, fields: dict[str, Any], lines: list[tuple[str, str]]) -> None:
+        with transaction.atomic():
+            mine = Operation.objects.filter(pk=self.operation.pk, claim=self.operation.claim, state=State.RUNNING)
+            if mine.update(**fields) != 1:
+                raise Superseded
+            OperationOutput.objects.bulk_create(
                 OperationOutput(operation=self.operation, seq=self._seq + n, stream=stream, text=text)
                 for n, (stream, text) in enumerate(lines)
-            ]
-            OperationOutput.objects.bulk_create(rows)
-            self._seq += len(rows)
-        if lines or self._dirty:
-            publish(f"operation.{self.operation.pk}")
-        self._dirty = False
+            )
+            if lines or "progress" in fields:
+                publish(f"operation.{self.operation.pk}")
+        # Here and not in `flush`: a cancelled flush does not stop the thread that writes for it.
+        self._seq += len(lines)
 
     @property
     def has_news(self) -> bool:
@@ -160,7 +171,7 @@ async def _keep(work: Work, body: asyncio.Task[None]) -> None:
         await asyncio.sleep(FLUSH_SECONDS)
         try:
             if work.has_news or tick % beats_every == 0:
-                await sync_to_async(work.flush)()
+                await work.flush()
             if tick % 2 == 0 and await sync_to_async(_cancel_requested)(work.operation.pk):
                 body.cancel()
                 return
