@@ -1,8 +1,9 @@
 """A bare Debian 12 to start Gantry in: debootstrap's minbase with python3 and git, and nothing else.
 
-It is a folder, entered by chroot in a mount and a process namespace of its own; the network is the
-machine's. What is downloaded is kept below GANTRY_TEST_CACHE (/var/cache/gantry-tests), so that a second
-run costs no second download; what is installed goes with the machine.
+It is a folder, made the root of a mount and a process namespace of its own (engines cannot work below a
+mere chroot: they pivot their root themselves); the network is the machine's. What is downloaded is kept
+below GANTRY_TEST_CACHE (/var/cache/gantry-tests), so that a second run costs no second download; what is
+installed goes with the machine.
 """
 
 from __future__ import annotations
@@ -27,13 +28,16 @@ _ENTER = """
 set -e
 root=$1; shift
 mount --make-rprivate /
+mount --bind "$root" "$root"
 mount -t proc proc "$root/proc"
 mount --rbind /sys "$root/sys"
 mount --rbind /dev "$root/dev"
 mount -t tmpfs tmpfs "$root/run"
 mount --bind "$REPOSITORY" "$root/src"
 mount --bind "$CACHE/uv" "$root/root/.cache/uv"
-exec chroot "$root" /usr/bin/env -i "$@"
+cd "$root"
+pivot_root . mnt
+exec chroot . /bin/sh -c 'umount -l /mnt; exec /usr/bin/env -i "$@"' enter "$@"
 """
 
 
