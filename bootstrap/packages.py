@@ -111,6 +111,7 @@ TEST_NEEDS = (
     Need("debootstrap", "the proof on a bare Debian", program("debootstrap")),
     Need("iproute2", "network namespaces", program("ip")),
     Need("iptables", "Docker's networks", program("iptables")),
+    Need("nftables", "cuts a host off the network", program("nft")),
     Need("skopeo", "fills the test registry", program("skopeo")),
 )
 _BENCHED = ("docker.io", "docker-registry", "redis-server", "busybox-static", "iproute2", "iptables", "skopeo")
