@@ -90,7 +90,7 @@ class TerminalPage {
 
   // A full-screen program draws itself again when its size changes; needed when the past was cut off.
   nudge() {
-    if (!this.redraw || this.parsed < this.mutedTo) return;
+    if (!this.redraw || this.isPast) return;
     this.redraw = false;
     const { columns, rows } = this.link.size;
     this.link.resize(columns, Math.max(2, rows - 1));
@@ -190,8 +190,10 @@ class TerminalPage {
   // --- From the person ---
 
   bindKeys() {
-    this.terminal.onData((data) => this.type(this.encoder.encode(this.keypad.apply(data))));
-    this.terminal.onBinary((data) => this.type(Uint8Array.from(data, (char) => char.charCodeAt(0))));
+    // While the past is shown again, xterm answers the questions in it; only keys are the person's then.
+    this.terminal.onData((data) => { if (!this.isPast) this.type(data); });
+    this.terminal.onKey(({ key }) => { if (this.isPast) this.type(key); });
+    this.terminal.onBinary((data) => this.send(Uint8Array.from(data, (char) => char.charCodeAt(0))));
     this.terminal.attachCustomKeyEventHandler((event) => {
       if (event.type !== "keydown" || !event.ctrlKey || !event.shiftKey || event.altKey) return true;
       const shortcuts = { KeyC: () => this.copy(), KeyF: () => this.finder.open(), KeyE: () => this.leave(), KeyV: null };
@@ -204,8 +206,15 @@ class TerminalPage {
     });
   }
 
-  type(bytes) {
-    if (this.parsed < this.mutedTo) return;
+  get isPast() {
+    return this.parsed < this.mutedTo;
+  }
+
+  type(data) {
+    this.send(this.encoder.encode(this.keypad.apply(data)));
+  }
+
+  send(bytes) {
     if (!this.link.send(bytes)) this.notice.flash();
   }
 

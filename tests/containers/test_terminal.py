@@ -249,7 +249,7 @@ def test_signing_out_ends_the_shell_on_its_host(stage: Stage, container: tuple[i
         )
         assert shell.until_closed() == 4401
     eventually(lambda: not running(stage, container[1]), what="the shell is gone from its host")
-    assert details(stage)[-1].startswith("ended: the right to it ended")
+    eventually(lambda: details(stage)[-1].startswith("ended: the right to it ended"), what="and that is written down")
 
 
 def test_a_revoked_right_ends_the_shell_within_ten_seconds(stage: Stage, container: tuple[int, str]) -> None:
