@@ -92,3 +92,15 @@ def busybox_loaded(busybox_image: str, busybox_archive: TestImage) -> Callable[[
         return busybox_image
 
     return load
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Browser tests go last: Playwright's synchronous API leaves an event loop running in this thread, in
+    which no asynchronous test can run any more. The longest of all, the bare machine, ends the run.
+    """
+    late = {"browser": 1, "bare": 2}
+
+    def place(item: pytest.Item) -> int:
+        return max((rank for folder, rank in late.items() if f"/tests/{folder}/" in str(item.path)), default=0)
+
+    items.sort(key=place)
