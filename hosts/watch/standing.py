@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.db import transaction
+from django.db.models import Q
 from django.utils import timezone
 
 from controlplane.lib.live import publish
@@ -26,9 +27,13 @@ def mark_connected(host: Host, facts: dict[str, Any]) -> None:
 
 
 def mark_unreachable(host: Host, reason: str) -> None:
-    """The host's rows are no longer to be believed. Its first reason and time stay until it is back."""
+    """The host's rows are no longer to be believed. The first time it was so stays until it is back.
+
+    Also a host that has never been connected, once its agent is: then the reason is that no engine answers there.
+    """
     with transaction.atomic():
-        changed = Host.objects.filter(pk=host.pk, state=HostState.CONNECTED).update(
+        believed = Q(state=HostState.CONNECTED) | Q(state=HostState.NEVER, tunnel_up=True)
+        changed = Host.objects.filter(believed, pk=host.pk).update(
             state=HostState.UNREACHABLE, state_since=timezone.now(), state_reason=reason[:300]
         )
         if not changed:
