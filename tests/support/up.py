@@ -162,12 +162,11 @@ class Up:
 
 
 def _mine(home: str) -> list[int]:
-    """Every process that was started with this GANTRY_HOME."""
-    return [int(p.name) for p in Path("/proc").iterdir() if p.name.isdecimal() and home in _environment(int(p.name))]
-
-
-def _environment(pid: int) -> str:
-    return _read(pid, "environ")
+    """Every process that was started with this GANTRY_HOME. Redis writes its title over its environment, and its
+    socket's path is in the title.
+    """
+    pids = [int(path.name) for path in Path("/proc").iterdir() if path.name.isdecimal()]
+    return [pid for pid in pids if home in _read(pid, "environ") or ("redis" in _words(pid) and home in _words(pid))]
 
 
 def _words(pid: int) -> str:
