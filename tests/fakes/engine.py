@@ -208,7 +208,7 @@ class LyingEngine:
             else:
                 self.lies += 1
                 await self._until_gone(reader, writer)
-        except (OSError, asyncio.IncompleteReadError):
+        except* (OSError, asyncio.IncompleteReadError):
             pass  # The client has seen enough.
         finally:
             self.connections -= 1
