@@ -5,6 +5,7 @@ import { Keypad } from "./terminal/keypad.js";
 import { Finder } from "./terminal/finder.js";
 import { Notice } from "./terminal/notice.js";
 
+const SHAPES = { ok: "s-running", busy: "s-busy", warn: "s-warning", bad: "s-dead", idle: "s-exited" };
 const RESIZE_AFTER = 80; // ms without a further change
 const START_PATIENCE = 30_000;
 const START_EVERY = 1_500;
@@ -26,6 +27,7 @@ class TerminalPage {
     this.parsed = 0; // bytes of output on the screen
     this.mutedTo = 0; // up to here the screen shows the past, and must answer no questions in it
     this.startingUntil = 0;
+    this.awaySince = null;
     this.listen(container);
     this.bindKeys();
     this.bindButtons();
@@ -56,6 +58,7 @@ class TerminalPage {
   ready({ opened }) {
     if (opened && opened !== "a shell") this.part("command").textContent = opened;
     this.startingUntil = 0;
+    this.awaySince = null;
     this.notice.clear();
     this.status("ok", "Connected");
     this.root.classList.remove("is-idle");
@@ -114,11 +117,12 @@ class TerminalPage {
   away({ message, hint, since }) {
     this.idle();
     this.status("warn", "Host unreachable");
-    const clock = since ? new Date(since).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" }) : "";
+    this.awaySince ??= new Date(since ?? Date.now());
+    const clock = this.awaySince.toLocaleTimeString("en-GB", { hour: "2-digit", minute: "2-digit" });
     this.notice.show({
       passing: true,
       tone: "warn",
-      title: clock ? `${this.root.dataset.host} is out of contact since ${clock}` : `${this.root.dataset.host} is out of contact`,
+      title: `${this.root.dataset.host} has been out of contact since ${clock}`,
       text: `${message} ${hint || "It is tried again by itself."}`,
       actions: ["retry", "back"],
     });
@@ -183,7 +187,9 @@ class TerminalPage {
 
   status(tone, word) {
     const element = this.part("status");
-    element.className = `state ${tone}`;
+    element.className = `state ${tone}${tone === "busy" ? " turning" : ""}`;
+    const use = element.querySelector("use");
+    use.setAttribute("href", use.getAttribute("href").replace(/#.*/, `#${SHAPES[tone]}`));
     element.querySelector(".word").textContent = word;
   }
 

@@ -168,6 +168,19 @@ def test_the_same_shell_after_the_web_was_away(page: Page, address: str, stage: 
     assert "lost keys" not in screen(page)
 
 
+def test_a_host_out_of_contact_is_named(page: Page, address: str, stage: Stage) -> None:
+    enter(page, address)
+    type_line(page, "A=kept; echo bef''ore")
+    shows(page, "\nbefore")
+    stage.gateway.kill()
+    expect(notice(page)).to_contain_text("host-1 has been out of contact since")
+    stage.gateway.start()
+    expect(status(page)).to_have_text("Connected", timeout=30_000)
+    expect(notice(page)).to_be_hidden()
+    type_line(page, "echo after-$A")
+    shows(page, "\nafter-kept")
+
+
 def test_a_reload_returns_to_the_shell_and_its_screen(page: Page, address: str) -> None:
     enter(page, address)
     type_line(page, "A=kept; echo bef''ore")
