@@ -43,11 +43,12 @@ from images.models import Image, ImageTag
 count, rounds, pages = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3:]
 call_command("migrate", verbosity=0)
 machines = [Host.objects.create(name=f"h{n}", state="connected", tunnel_up=True) for n in range(max(5, count // 100))]
+now = django.utils.timezone.now()
 at = lambda n: machines[n % len(machines)]
 Container.objects.bulk_create([
     Container(host=at(n), engine_id=f"{n:064x}", name=f"web-{n}", image_ref=f"reg/shop/app{n % 200}:v{n % 9}",
               image_id=f"sha256:{n % 1800:064x}", state="running" if n % 3 else "exited", labels={"team": "x"},
-              labels_text="\\nteam=x\\n", created_at=django.utils.timezone.now()) for n in range(count)], batch_size=2000)
+              labels_text="\\nteam=x\\n", created_at=now) for n in range(count)], batch_size=2000)
 pictures = Image.objects.bulk_create(
     [Image(host=at(n), engine_id=f"sha256:{n:064x}", size=10**8) for n in range(count // 5)], batch_size=2000)
 ImageTag.objects.bulk_create([

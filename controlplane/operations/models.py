@@ -108,15 +108,18 @@ class Operation(models.Model):
 
     @property
     def percent(self) -> int | None:
-        """Share done of everything whose total is known, 0 to 100; None when nothing is."""
-        known = [part for part in self.progress.values() if part.get("total")]
+        """Share done, 0 to 100; None when there is nothing to measure.
+
+        Every part weighs the same, whatever its size: sizes become known one after another, and a share of
+        the known bytes would run backwards whenever one more is.
+        """
         if self.state == State.SUCCEEDED:
             return 100
-        if not known:
+        parts = list(self.progress.values())
+        if not any(part.get("total") for part in parts):
             return None
-        total = sum(part["total"] for part in known)
-        current = sum(min(part.get("current") or 0, part["total"]) for part in known)
-        return int(100 * current / total)
+        done = sum(min(1.0, (part.get("current") or 0) / part["total"]) for part in parts if part.get("total"))
+        return int(100 * done / len(parts))
 
 
 class OperationOutput(models.Model):
