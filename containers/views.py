@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from django.contrib import messages
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import redirect
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.http import require_POST
@@ -102,6 +102,10 @@ def act(request: HttpRequest, verb: str) -> HttpResponse:
         raise NotFound(f"There is no such thing to do to a container: {verb}.")
     chosen = actions.VERBS[verb]
     selected = select(request.user, request.POST.getlist("ids"))
+    if not selected:
+        require(request.user, chosen.permission)
+    for container in selected:
+        require(request.user, chosen.permission, container)
     fitting = [container for container in selected if chosen.fits(container)]
     if not fitting:
         raise Conflict(*_why_none_fits(chosen, selected))
@@ -153,5 +157,5 @@ def _back(request: HttpRequest, operation: Operation) -> HttpResponse:
     """To the page that asked; without one, to the operation."""
     back = request.POST.get("next", "")
     if url_has_allowed_host_and_scheme(back, {request.get_host()}, require_https=request.is_secure()):
-        return redirect(back)
+        return HttpResponseRedirect(back)  # not redirect(), which would take a word for the name of a page
     return redirect("operations:detail", pk=operation.pk)

@@ -16,7 +16,7 @@ from django.http import Http404
 
 from controlplane.access.models import User
 from controlplane.access.roles import ALL_VERBS, VERBS
-from controlplane.lib.errors import Forbidden
+from controlplane.lib.errors import RightMissing
 
 Actor = User | AnonymousUser
 M = TypeVar("M", bound=Model)
@@ -39,16 +39,16 @@ def visible(actor: Actor, verb: str, queryset: QuerySet[M]) -> QuerySet[M]:
 
 
 def require(actor: Actor, verb: str, target: Model | None = None) -> None:
-    """Raise `Forbidden` unless `allows`."""
+    """Raise `RightMissing` unless `allows`."""
     if not allows(actor, verb, target):
-        raise Forbidden(verb, target)
+        raise RightMissing(verb, target)
 
 
 def fetch(actor: Actor, verb: str, queryset: QuerySet[M], *, see: str, **lookup: object) -> M:
     """The one row of `queryset` that matches, for `verb`.
 
     Raises Http404 when it is not there or `actor` may not `see` it (the two look alike on purpose), and
-    Forbidden when it is seen but `verb` is not held.
+    RightMissing when it is seen but `verb` is not held.
     """
     try:
         target = visible(actor, see, queryset).get(**lookup)

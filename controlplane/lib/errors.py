@@ -2,7 +2,8 @@
 
     GantryError
     ├── InvalidArgument   400  what was given cannot be right
-    ├── Forbidden         403  seen, but not allowed; names the missing verb
+    ├── Forbidden         403  seen, but not allowed
+    │   └── RightMissing       refused by us: names the verb that is lacking
     ├── NotFound          404  not there, or not there for you
     ├── Conflict          409  right in itself, but not in the present state
     ├── NotModified       304  already so
@@ -34,9 +35,11 @@ class InvalidArgument(GantryError):
 
 
 class Forbidden(GantryError):
-    """The actor sees the target but lacks `verb` on it."""
-
     status = 403
+
+
+class RightMissing(Forbidden):
+    """The actor sees the target but lacks `verb` on it. Only `access.decide` raises it."""
 
     def __init__(self, verb: str, target: object = None) -> None:
         what = f" on {target}" if target is not None else ""

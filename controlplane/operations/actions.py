@@ -142,8 +142,10 @@ def _request_cancel(operations: Iterable[Operation], actor: User) -> None:
 def retry(actor: User, operation: Operation, *, ip: str | None = None) -> Operation:
     """The same work once more, as a new operation. For a bulk one: those children that did not succeed.
 
-    Raises Conflict while it has not ended, and Forbidden when `actor` lacks the verb of its kind.
+    Raises Conflict while it has not ended, and RightMissing when `actor` lacks the verb of its kind.
     """
+    for each in operation.children.all() if operation.is_bulk else [operation]:
+        _require_again(actor, each)
     if not operation.is_finished:
         raise Conflict("This operation has not ended yet.", "Cancel it first.")
     if not operation.is_bulk:
@@ -154,8 +156,7 @@ def retry(actor: User, operation: Operation, *, ip: str | None = None) -> Operat
 
 
 def _again(actor: User, operation: Operation) -> Request:
-    kind = kinds.get(operation.kind)
-    require(actor, kind.verb, kind.find_target(operation))
+    _require_again(actor, operation)
     if operation.host_name and operation.host is None:
         raise Conflict(f"The host {operation.host_name} has been removed.")
     return Request(
@@ -166,6 +167,14 @@ def _again(actor: User, operation: Operation) -> Request:
         params=operation.params,
         lane=operation.lane,
     )
+
+
+def _require_again(actor: User, operation: Operation) -> None:
+    """Raise RightMissing unless `actor` may do now what `operation` did."""
+    kind = kinds.find(operation.kind)
+    if kind is None:
+        raise Conflict(f"This Gantry knows no operations of the kind {operation.kind} any more.")
+    require(actor, kind.verb, kind.find_target(operation))
 
 
 def _audit_request(actor: User, what: str, operation: Operation, ip: str | None) -> None:

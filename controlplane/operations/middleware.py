@@ -9,7 +9,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.utils.http import url_has_allowed_host_and_scheme
 
-from controlplane.lib.errors import Forbidden, GantryError
+from controlplane.lib.errors import GantryError, RightMissing
 from controlplane.operations.audit import client_ip, record
 from controlplane.operations.models import Outcome
 
@@ -26,7 +26,7 @@ class ExplainErrors:
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
         if not isinstance(exception, GantryError):
             return None
-        if isinstance(exception, Forbidden):
+        if isinstance(exception, RightMissing):
             self._audit(request, exception)
         elif request.method == "POST" and not request.htmx and (back := self._page_before(request)):  # type: ignore[attr-defined]
             messages.error(request, f"{exception.message} {exception.hint}".strip())
@@ -34,15 +34,18 @@ class ExplainErrors:
         return self._answer(request, exception)
 
     def _answer(self, request: HttpRequest, error: GantryError) -> HttpResponse:
-        template = "errors/toast.html" if request.htmx else f"errors/{self._page(error.status)}.html"  # type: ignore[attr-defined]
+        template = "errors/toast.html" if request.htmx else f"errors/{self._page(error)}.html"  # type: ignore[attr-defined]
         response = render(request, template, {"error": error}, status=error.status)
         if request.htmx:  # type: ignore[attr-defined]
             response["HX-Retarget"], response["HX-Reswap"] = "#toasts", "beforeend"
         return response
 
     @staticmethod
-    def _page(status: int) -> str:
-        return str(status) if status in (400, 403, 404) else "error"
+    def _page(error: GantryError) -> str:
+        """The 403 page speaks of rights in Gantry: an engine's own refusal is told as any other error."""
+        if isinstance(error, RightMissing):
+            return "403"
+        return str(error.status) if error.status in (400, 404) else "error"
 
     @staticmethod
     def _page_before(request: HttpRequest) -> str | None:
@@ -53,7 +56,7 @@ class ExplainErrors:
         return referer if safe else None
 
     @staticmethod
-    def _audit(request: HttpRequest, error: Forbidden) -> None:
+    def _audit(request: HttpRequest, error: RightMissing) -> None:
         target = error.target
         record(
             request.user,
