@@ -8,6 +8,7 @@ from django.db.models import QuerySet
 
 from containers.models import Container
 from controlplane.access.decide import Actor, fetch, visible
+from controlplane.lib.lists import row_ids
 
 
 def _all() -> QuerySet[Container]:
@@ -26,4 +27,4 @@ def get_container(actor: Actor, pk: int, verb: str = "container.see") -> Contain
 
 def select(actor: Actor, ids: Iterable[str]) -> list[Container]:
     """The seen ones among `ids` (as a form sends them); what is not a number or not seen is left out."""
-    return list(seen_by(actor).filter(pk__in=[int(i) for i in ids if i.isdecimal()][:1000]))
+    return list(seen_by(actor).filter(pk__in=row_ids(ids)[:1000]))

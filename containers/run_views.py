@@ -9,6 +9,7 @@ from containers import actions
 from containers.run_form import RunForm
 from controlplane.access.decide import require, visible
 from controlplane.access.middleware import signed_in
+from controlplane.lib.lists import row_ids
 from controlplane.lib.pages import page
 from controlplane.operations.audit import client_ip
 from images.models import ImageTag
@@ -49,8 +50,7 @@ def _prefilled(request: HttpRequest) -> dict[str, str]:
 def _known_images(request: HttpRequest, form: RunForm) -> list[str]:
     """References to suggest: those of the chosen host, else of all hosts."""
     tags = visible(request.user, "image.see", ImageTag.objects.exclude(reference=""))
-    host = str(form["host"].value() or "")
-    if host.isdecimal():
-        tags = tags.filter(host_id=int(host))
+    if hosts := row_ids([str(form["host"].value() or "")]):
+        tags = tags.filter(host_id__in=hosts)
     names = tags.order_by("reference").values_list("reference", flat=True).distinct()
     return list(names[:MOST_SUGGESTIONS])

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from django.db.models import Q, QuerySet
 
 from controlplane.access.decide import Actor, visible
+from controlplane.lib.lists import row_ids
 from images.models import ImageTag
 
 MOST_SELECTED = 500
@@ -33,6 +34,6 @@ def select(actor: Actor, keys: Iterable[str]) -> list[ImageTag]:
         host, _, rest = text.partition("|")
         engine_id, _, reference = rest.partition("|")
         match = Q(image__engine_id=engine_id, reference=reference)
-        wanted |= match & Q(host_id=int(host)) if host.isdecimal() else match
+        wanted |= match & Q(host_id__in=row_ids([host])) if host else match
     rows = seen_by(actor).filter(wanted).select_related("image", "host", "host__environment")
     return list(rows.order_by("repository", "tag", "image__engine_id", "host__name"))

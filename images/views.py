@@ -13,7 +13,7 @@ from django.views.decorators.http import require_POST
 from controlplane.access.decide import allows, require
 from controlplane.access.middleware import signed_in
 from controlplane.lib.errors import Conflict
-from controlplane.lib.lists import listing
+from controlplane.lib.lists import listing, row_ids
 from controlplane.lib.pages import page
 from controlplane.operations.audit import client_ip
 from images import actions, catalogue
@@ -69,8 +69,7 @@ def pull(request: HttpRequest) -> HttpResponse:
 
 
 def _prefilled(request: HttpRequest) -> dict[str, Any]:
-    hosts = [host for host in request.GET.getlist("host") if host.isdecimal()]
-    return {"reference": request.GET.get("reference", ""), "hosts": hosts}
+    return {"reference": request.GET.get("reference", ""), "hosts": row_ids(request.GET.getlist("host"))}
 
 
 @require_POST

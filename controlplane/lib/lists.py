@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,11 +50,18 @@ def listing(
     if sort.removeprefix("-") not in sorts:
         sort = default_sort
     rows = narrowed.qs.order_by(*_columns(sort, sorts))
-    wanted = request.GET.get("size", "")
-    size = int(wanted) if wanted.isdecimal() and int(wanted) in PAGE_SIZES else 50
+    size = next((size for size in PAGE_SIZES if request.GET.get("size") == str(size)), 50)
     page = Paginator(rows, size).get_page(request.GET.get("page"))
     is_narrowed = any(value for key, value in request.GET.items() if key in narrowed.filters)
     return Listing(page=page, filter=narrowed, sort=sort, size=size, is_narrowed=is_narrowed)
+
+
+def row_ids(texts: Iterable[str]) -> list[int]:
+    """Those of `texts` that can be the id of a row; the rest is left out.
+
+    Longer ones are not looked at: int() raises beyond 4,300 digits, and a database beyond 64 bits.
+    """
+    return [int(text) for text in texts if text.isascii() and text.isdecimal() and len(text) < 19]
 
 
 def _columns(sort: str, sorts: dict[str, tuple[str, ...]]) -> list[str]:

@@ -14,8 +14,9 @@ def page(request: HttpRequest, template: str, context: dict[str, Any], status: i
     Boosted requests and those that restore history get the whole page.
     """
     htmx = request.htmx  # type: ignore[attr-defined]
+    names = [template]
     if htmx and not htmx.boosted and not htmx.history_restore_request and htmx.target:
-        template = f"{template}#{htmx.target}"
-    response = render(request, template, context, status=status)
+        names = [f"{template}#{htmx.target}", template]
+    response = render(request, names, context, status=status)
     response["Vary"] = "HX-Request, HX-Target"
     return response

@@ -9,6 +9,7 @@ from typing import Any
 from channels.db import database_sync_to_async
 
 from controlplane.access.decide import fetch
+from controlplane.lib.lists import row_ids
 from controlplane.lib.live import LAYER_ERRORS, group
 from controlplane.lib.sockets import SignedInConsumer
 from controlplane.operations.models import Operation, OperationOutput
@@ -28,8 +29,8 @@ class OutputConsumer(SignedInConsumer):
         self.operation = fetch(self.scope["user"], "operation.see", Operation.objects.all(), see="operation.see", pk=pk)
 
     async def opened(self) -> None:
-        after = self.scope["query_string"].decode().removeprefix("after=")
-        self.cursor = int(after) if after.isdecimal() else -1
+        after = self.scope["query_string"].decode("latin-1").removeprefix("after=")
+        self.cursor = next(iter(row_ids([after])), -1)
         self.news = asyncio.Event()
         self.news.set()
         try:
