@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 from typing import Any
 from urllib.parse import parse_qs
 
 from channels.db import database_sync_to_async
+from django.db import DatabaseError
 from django.db.models import Model, QuerySet
 
 from containers.models import Container
 from controlplane.access.decide import allows, visible
+from controlplane.lib.lists import row_ids
 from controlplane.lib.live import LAYER_ERRORS, group
 from controlplane.lib.sockets import SignedInConsumer
 from controlplane.operations.models import Operation
 from hosts.models import Host
+
+log = logging.getLogger(__name__)
 
 COALESCE_SECONDS = 0.25
 MOST_TOPICS = 40
@@ -50,7 +55,7 @@ class LiveConsumer(SignedInConsumer):
         self.changed: set[str] = set()
         self.flusher: asyncio.Task[None] | None = None
         self.renewer = asyncio.create_task(self._renew())
-        query = parse_qs(self.scope["query_string"].decode())
+        query = parse_qs(self.scope["query_string"].decode("latin-1"))
         await self._watch(query.get("topics", [""])[0].split(","))
 
     async def closed(self) -> None:
@@ -66,7 +71,7 @@ class LiveConsumer(SignedInConsumer):
     async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
         try:
             topics = json.loads(text_data or "")["topics"]
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             await self.close(4400)
             return
         if isinstance(topics, list):
@@ -85,8 +90,7 @@ class LiveConsumer(SignedInConsumer):
     async def _watch(self, topics: list[str]) -> None:
         wanted = set(topics[:MOST_TOPICS])
         permitted = await database_sync_to_async(self._permitted)(wanted)
-        for topic in self.topics - permitted:
-            await self.channel_layer.group_discard(group(topic), self.channel_name)
+        await self._leave(self.topics - permitted)
         self.topics = permitted
         await self._subscribe()
         await self.send(json.dumps({"watching": sorted(permitted)}))
@@ -99,9 +103,19 @@ class LiveConsumer(SignedInConsumer):
                 return  # the renewer tries again
 
     async def _renew(self) -> None:
+        """Subscribe again, and leave the topics whose right has ended meanwhile."""
         while True:
             await asyncio.sleep(RESUBSCRIBE_SECONDS)
+            try:
+                await self._leave(self.topics - await database_sync_to_async(self._permitted)(set(self.topics)))
+            except (DatabaseError, *LAYER_ERRORS) as exc:
+                log.warning("the topics of a page could not be looked at: %s", exc)
             await self._subscribe()
+
+    async def _leave(self, topics: set[str]) -> None:
+        self.topics = self.topics - topics
+        for topic in topics:
+            await self.channel_layer.group_discard(group(topic), self.channel_name)
 
     def _permitted(self, topics: set[str]) -> set[str]:
         return {topic for topic in topics if self._may(topic)}
@@ -113,4 +127,4 @@ class LiveConsumer(SignedInConsumer):
         rows = _rows(kind)
         if rows is None:
             return not key and allows(self.scope["user"], VERBS[kind])
-        return key.isdecimal() and visible(self.scope["user"], VERBS[kind], rows).filter(pk=int(key)).exists()
+        return visible(self.scope["user"], VERBS[kind], rows).filter(pk__in=row_ids([key])).exists()

@@ -7,14 +7,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from importlib import import_module
 from typing import Any
 from urllib.parse import urlsplit
 
 from channels.auth import get_user
 from channels.db import database_sync_to_async
 from channels.generic.websocket import AsyncWebsocketConsumer
+from django.conf import settings
+from django.contrib.auth import SESSION_KEY
 from django.db import DatabaseError
 from django.http import Http404
+from django.http.request import split_domain_port, validate_host
 
 from controlplane.lib.errors import Forbidden
 
@@ -25,7 +29,7 @@ NOT_SIGNED_IN, NOT_ALLOWED, NOT_THERE = 4401, 4403, 4404
 
 
 def same_origin(scope: dict[str, Any]) -> bool:
-    """Whether the handshake's Origin is the very address it asks for: scheme, host and port.
+    """Whether the handshake's Origin is the very address it asks for: scheme, host and port, and one of ours.
 
     An absent Origin is refused: every browser sends one, and a cookie is of use to nobody else (RFC 6455, 10.2).
     """
@@ -34,7 +38,10 @@ def same_origin(scope: dict[str, Any]) -> bool:
     host = headers.get(b"host", b"").decode("latin-1")
     secure = scope.get("scheme") == "wss" or headers.get(b"x-forwarded-proto") == b"https"
     expected = "https" if secure else "http"
-    return bool(host) and origin.netloc == host and origin.scheme == expected and not origin.path
+    if not host or origin.netloc != host or origin.scheme != expected or origin.path:
+        return False
+    name, _ = split_domain_port(host)
+    return bool(name) and validate_host(name, settings.ALLOWED_HOSTS)
 
 
 class OriginCheck:
@@ -49,6 +56,14 @@ class OriginCheck:
             await send({"type": "websocket.close", "code": NOT_ALLOWED})
             return
         await self.inner(scope, receive, send)
+
+
+class NoSuchSocket:
+    """ASGI application for every other address: closed before it is accepted, without a word in the log."""
+
+    async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
+        await receive()
+        await send({"type": "websocket.close", "code": NOT_THERE})
 
 
 class SignedInConsumer(AsyncWebsocketConsumer):
@@ -113,5 +128,9 @@ class SignedInConsumer(AsyncWebsocketConsumer):
                 return
 
     def _session_alive(self) -> bool:
+        """Whether the session is still stored and has not expired: what we hold of it is as old as the handshake."""
         session = self.scope["session"]
-        return bool(session.session_key) and session.exists(session.session_key)
+        if not session.session_key:
+            return False
+        stored = import_module(settings.SESSION_ENGINE).SessionStore(session.session_key)
+        return SESSION_KEY in stored.load()
