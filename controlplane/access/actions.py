@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.db import transaction
 from django.utils import timezone
 
+from controlplane.access.decide import allows
 from controlplane.access.models import Invitation, Role, User, hash_token
 from controlplane.lib.errors import Conflict, NotFound
 
@@ -23,14 +24,23 @@ def first_administrator_link(base_url: str) -> str | None:
 
 
 def open_invitation(token: str) -> Invitation:
-    """The invitation of `token`. Raises NotFound when it is unknown, used or expired."""
-    invitation = Invitation.objects.open().filter(token_hash=hash_token(token)).first()
+    """The invitation of `token`. Raises NotFound when it is unknown, used, expired, or nobody stands behind it."""
+    found = Invitation.objects.open().filter(token_hash=hash_token(token)).select_related("created_by").first()
+    invitation = found if found and _is_backed(found) else None
     if invitation is None:
         raise NotFound(
             "This link has been used, has expired, or never was.",
             "Ask an administrator for a new one; before there is one, restart Gantry and take the link it prints.",
         )
     return invitation
+
+
+def _is_backed(invitation: Invitation) -> bool:
+    """Does the right behind the link still hold? That of its maker, or, for the first administrator's link, that
+    there is no administrator yet. Otherwise somebody who is kept out could come back by a link made before."""
+    if invitation.created_by is not None:
+        return allows(invitation.created_by, "access.manage")
+    return not User.objects.filter(role=Role.ADMINISTRATOR, is_active=True).exists()
 
 
 @transaction.atomic
@@ -47,8 +57,9 @@ def accept_invitation(token: str, user: User) -> User:
 
 
 def _refuse_without_administrator(user: User) -> None:
-    others = User.objects.select_for_update().filter(role=Role.ADMINISTRATOR, is_active=True)
-    if not others.exclude(pk=user.pk).exists():
+    # All of them are locked, in one order: of two who demote each other at once the second must see the first.
+    every = User.objects.select_for_update().filter(role=Role.ADMINISTRATOR, is_active=True).order_by("pk")
+    if not [other for other in every if other.pk != user.pk]:
         raise Conflict(f"{user.display} is the last administrator.", "Make somebody else an administrator first.")
 
 
