@@ -30,13 +30,13 @@ def record(
     """Write one entry in the present transaction. Control characters in names are escaped: one entry, one line."""
     return AuditEntry.objects.create(
         actor=actor if isinstance(actor, User) else None,
-        actor_name=actor.display if isinstance(actor, User) else "anonymous",
+        actor_name=printable(actor.display)[:200] if isinstance(actor, User) else "anonymous",
         ip=ip,
         verb=verb,
         target_kind=target_kind,
         target_id=printable(str(target_id))[:300],
         target_name=printable(target_name)[:300],
-        host_name=host_name[:200],
+        host_name=printable(host_name)[:200],
         outcome=outcome,
         detail=printable(detail),
         operation=operation,

@@ -15,6 +15,19 @@ class AccountForm(BaseUserCreationForm):
         model = User
         fields = ("username", "first_name", "last_name", "email")
 
+    def clean_first_name(self) -> str:
+        return _on_one_line(self.cleaned_data["first_name"])
+
+    def clean_last_name(self) -> str:
+        return _on_one_line(self.cleaned_data["last_name"])
+
+
+def _on_one_line(name: str) -> str:
+    """Names stand in every list and log: no line ends, and nothing that turns the direction of writing around."""
+    if not name.isprintable():
+        raise forms.ValidationError("Expected a name of letters, found control characters.")
+    return name
+
 
 class InviteForm(forms.Form):
     role = forms.ChoiceField(choices=Role.choices, initial=Role.VIEWER)

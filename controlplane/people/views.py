@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import unicodedata
+from typing import Any
+
 from django.conf import settings
 from django.contrib import messages
 from django.contrib.auth import login
 from django.contrib.auth.decorators import login_not_required
+from django.contrib.auth.forms import AuthenticationForm
+from django.contrib.auth.models import AnonymousUser
 from django.contrib.auth.views import LoginView
 from django.db import transaction
 from django.http import HttpRequest, HttpResponse
@@ -22,8 +27,13 @@ from controlplane.access.decide import require
 from controlplane.access.middleware import signed_in
 from controlplane.access.models import Invitation, User
 from controlplane.lib.pages import page
-from controlplane.operations.audit import audited
+from controlplane.lib.throttle import Throttle
+from controlplane.operations.audit import audited, client_ip, record
+from controlplane.operations.models import Outcome
 from controlplane.people.forms import AccountForm, InviteForm, PersonForm
+
+# Guesses of one name's password from one address. Somebody who mistypes it is not locked out from elsewhere.
+GUESSES = Throttle("sign-in", most=10, seconds=300)
 
 
 @method_decorator(login_not_required, name="dispatch")
@@ -32,6 +42,30 @@ class SignIn(LoginView):
 
     template_name = "access/login.html"
     redirect_authenticated_user = True
+
+    def post(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        # Counted before the password is looked at, so that guesses sent all at once are counted too.
+        tried = GUESSES.count(*self._who())
+        if tried > GUESSES.most:
+            return self._refuse(tried == GUESSES.most + 1)
+        return super().post(request, *args, **kwargs)
+
+    def form_valid(self, form: AuthenticationForm) -> HttpResponse:
+        GUESSES.forget(*self._who())
+        return super().form_valid(form)
+
+    def _refuse(self, first: bool) -> HttpResponse:
+        name, ip = self._who()
+        if first:
+            detail = f"too many wrong passwords for “{name[:150]}”"
+            record(AnonymousUser(), "access.sign-in", outcome=Outcome.REFUSED, detail=detail, ip=ip or None)
+        response = render(self.request, "access/throttled.html", {"minutes": GUESSES.seconds // 60}, status=429)
+        response["Retry-After"] = str(GUESSES.seconds)
+        return response
+
+    def _who(self) -> tuple[str, str]:
+        name = unicodedata.normalize("NFKC", self.request.POST.get("username", "")).casefold().strip()
+        return name, client_ip(self.request) or ""
 
 
 @login_not_required
