@@ -9,13 +9,14 @@ from django.core.asgi import get_asgi_application
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "controlplane.settings")
 pages = get_asgi_application()  # sets Django up: routing imports models and must come after it
 
+from controlplane.lib.bodies import BodyLimit  # noqa: E402
 from controlplane.lib.lifespan import Lifespan  # noqa: E402
 from controlplane.lib.sockets import OriginCheck  # noqa: E402
 from controlplane.routing import websocket_urlpatterns  # noqa: E402
 
 application = ProtocolTypeRouter(
     {
-        "http": pages,
+        "http": BodyLimit(pages),
         "lifespan": Lifespan(),
         "websocket": OriginCheck(AuthMiddlewareStack(URLRouter(websocket_urlpatterns))),
     }
