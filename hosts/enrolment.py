@@ -48,6 +48,7 @@ def parse(body: bytes, ip: str | None) -> Applicant:
         said = json.loads(body)
         texts = {name: str(said.get(name, "")) for name in ("token", "public_key", "hostname", "agent_version")}
         parse_public_key(texts["public_key"])
+        "".join(texts.values()).encode()  # JSON can spell half a character, which nothing can store
     except (ValueError, AttributeError, RecursionError) as exc:
         raise EnrolmentRefused(400, "Expected JSON with a token and an Ed25519 public key.", hint) from exc
     return Applicant(

@@ -198,7 +198,10 @@ class Gateway:
         return ws
 
     def _refusal(self, request: web.Request) -> web.Response | None:
-        """Plain HTTP from another machine is refused, and so is a crowd of strangers."""
+        """Browsers are refused, plain HTTP from another machine is, and so is a crowd of strangers."""
+        if "Origin" in request.headers:
+            # Every browser sends it and no agent does: no page may use its reader to knock here.
+            return web.json_response({"message": "This address is for Gantry's agents."}, status=403)
         own = request.transport.get_extra_info("sockname") if request.transport else None
         if not request.secure and not is_this_machine(request.remote, own[0] if own else None):
             return web.json_response({"message": NO_TLS}, status=403)
