@@ -39,12 +39,20 @@ def inspect_container(container: Container, *, reveal: bool) -> Inspection:
     except (EngineError, EngineUnreachable, EngineProtocolError) as exc:
         message, hint = explain(exc, "container.inspect")
         return Inspection({}, [], False, message, hint)
-    pairs = [_pair(entry) for entry in data.get("Config", {}).get("Env") or []]
+    return _masked(data, reveal)
+
+
+def _masked(data: dict[str, Any], reveal: bool) -> Inspection:
+    """A host may say anything: what does not have the shape of an environment is left out, never shown as it is."""
+    config = data.get("Config")
+    if not isinstance(config, dict):
+        return Inspection({**data, "Config": None}, [], reveal)
+    entries = config.get("Env")
+    pairs = [_pair(entry) for entry in entries] if isinstance(entries, list) else []
     if not reveal:
         pairs = [(name, MASK) for name, _ in pairs]
-    if "Config" in data:
-        data["Config"]["Env"] = [f"{name}={value}" for name, value in pairs]
-    return Inspection(data, pairs, reveal)
+    shown = {**config, "Env": [f"{name}={value}" for name, value in pairs]}
+    return Inspection({**data, "Config": shown}, pairs, reveal)
 
 
 def _pair(entry: str) -> tuple[str, str]:
@@ -54,5 +62,7 @@ def _pair(entry: str) -> tuple[str, str]:
 
 async def _fetch(container: Container) -> dict[str, Any]:
     async with engine_for(container.host) as engine:
-        data: dict[str, Any] = await engine.get(f"/containers/{container.engine_id}/json", timeout=SECONDS)
-        return data
+        data = await engine.get(f"/containers/{container.engine_id}/json", timeout=SECONDS)
+    if not isinstance(data, dict):
+        raise EngineProtocolError("Expected an object that describes the container, found something else.")
+    return data
