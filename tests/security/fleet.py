@@ -1,0 +1,106 @@
+"""One row of everything a page can show, with the names a test gives it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from django.utils import timezone
+
+from containers.models import Container
+from controlplane.access.models import Invitation, Role, User
+from controlplane.operations.audit import record
+from controlplane.operations.models import Operation, OperationOutput, State
+from hosts.models import Environment, Host, HostState
+from images.models import Image, ImageTag
+
+UNUSABLE = "!"  # no password fits; hashing one would take half of each test
+
+
+@dataclass
+class Fleet:
+    """The rows; `pk` answers the id that an address below `prefix` needs."""
+
+    administrator: User
+    viewer: User
+    invitation: Invitation
+    environment: Environment
+    host: Host
+    container: Container
+    tag: ImageTag
+    operation: Operation
+
+    def pk(self, route: str) -> int:
+        """The id of the row that `route` (a pattern of the resolver) is about."""
+        rows: dict[str, Any] = {
+            "people/invitations/": self.invitation,
+            "people/": self.viewer,
+            "operations/": self.operation,
+            "ws/operations/": self.operation,
+            "hosts/environments/": self.environment,
+            "hosts/": self.host,
+            "containers/": self.container,
+            "ws/containers/": self.container,
+        }
+        return int(next(row for prefix, row in rows.items() if route.startswith(prefix)).pk)
+
+
+def make(text: str = "web") -> Fleet:
+    """A fleet in which every text that comes from a host or a person contains `text`."""
+    administrator = User.objects.create(username="ada", password=UNUSABLE, role=Role.ADMINISTRATOR)
+    viewer = User.objects.create(username="vic", password=UNUSABLE, role=Role.VIEWER, first_name=text[:150])
+    environment = Environment.objects.create(name=text[:60], slug="env", position=0)
+    host = Host.objects.create(
+        name=text[:120],
+        environment=environment,
+        public_key="k",
+        state=HostState.CONNECTED,
+        tunnel_up=True,
+        labels={text: text},
+        engine_kind="docker",
+        engine_version=text[:60],
+        os=text[:120],
+        kernel=text[:120],
+        arch=text[:40],
+        agent_version=text[:40],
+        state_reason=text[:300],
+        last_seen_at=timezone.now(),
+    )
+    image = Image.objects.create(
+        host=host, engine_id="sha256:" + "a" * 64, size=1, repo_digests=[text], labels={text: text}
+    )
+    tag = ImageTag.objects.create(image=image, host=host, reference=text, repository=text, tag="1")
+    container = Container.objects.create(
+        host=host,
+        engine_id="c" * 64,
+        name=text[:250],
+        image_ref=text[:300],
+        image_id=image.engine_id,
+        command=text,
+        state="running",
+        labels={text: text},
+        labels_text=f"\n{text}={text}\n",
+        mounts=[{"type": text, "source": text, "target": text, "writable": True}],
+        networks=[text],
+        ports=[{"ip": text, "host": 80, "container": 80, "protocol": text}],
+        created_at=timezone.now(),
+    )
+    operation = Operation.objects.create(
+        kind="container.stop",
+        title=f"Stop {text}"[:300],
+        state=State.FAILED,
+        actor=viewer,
+        actor_name=text[:200],
+        host=host,
+        host_name=text[:200],
+        target_kind="container",
+        target_id=container.engine_id,
+        target_name=text[:300],
+        error=text,
+        hint=text,
+        progress={text: {"status": text, "current": 1, "total": 2}},
+    )
+    OperationOutput.objects.create(operation=operation, seq=1, stream="stderr", text=text)
+    record(viewer, "container.stop", target_name=text, host_name=text, detail=text, operation=operation)
+    invitation, _ = Invitation.issue(Role.VIEWER, created_by=administrator)
+    return Fleet(administrator, viewer, invitation, environment, host, container, tag, operation)
