@@ -12,6 +12,8 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from csp.constants import NONE, SELF
+from redis.asyncio.retry import Retry
+from redis.backoff import ExponentialBackoff
 
 from controlplane.lib.home import gantry_home, private_folder, run_folder, secret_key
 
@@ -164,10 +166,13 @@ def _broker(url: str) -> str:
     return f"redis+socket://{path}?virtual_host={number}"
 
 
+# After a restart of Redis the first use of an old connection fails: without another try it would cost a live
+# fact, or a page its socket.
+_retry = Retry(ExponentialBackoff(cap=0.2, base=0.05), retries=2)
 CHANNEL_LAYERS = {
     "default": {
         "BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer",
-        "CONFIG": {"hosts": [REDIS_URL], "prefix": "gantry"},
+        "CONFIG": {"hosts": [{"address": REDIS_URL, "retry": _retry}], "prefix": "gantry"},
     }
 }
 CACHES = {
