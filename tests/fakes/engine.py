@@ -189,6 +189,8 @@ class LyingEngine:
             task = asyncio.create_task(self._connection(reader, writer))
             tasks.add(task)
             task.add_done_callback(tasks.discard)
+            # Not in the task itself: one that is cancelled before its first step runs nothing of its own.
+            task.add_done_callback(lambda _: writer.transport.abort())
 
         server = await asyncio.start_unix_server(connected, self.socket)
         self._ready.set()
@@ -197,6 +199,9 @@ class LyingEngine:
         for task in list(tasks):
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        # An aborted transport closes its socket in the loop's next rounds, of which these are the last.
+        for _ in range(3):
+            await asyncio.sleep(0)
 
     async def _connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
@@ -212,7 +217,6 @@ class LyingEngine:
             pass  # The client has seen enough.
         finally:
             self.connections -= 1
-            writer.transport.abort()
 
     async def _until_gone(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await self.lie(reader, writer)

@@ -6,9 +6,11 @@ with joined(up, "liar", liar.socket) as agent:      # a host row, its token, `en
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import signal
+import ssl
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -47,6 +49,8 @@ class Agent:
 
     def enrol(self) -> None:
         command = self._command("enrol", "--url", self.up.url, "--token", self.token, "--name", self.name)
+        if self.up.tls:
+            command += ["--fingerprint", fingerprint(self.up)]
         done = subprocess.run(command, env=self._environment(), cwd=ROOT, capture_output=True, text=True, timeout=60)
         assert done.returncode == 0, done.stderr
 
@@ -76,6 +80,12 @@ class Agent:
             self.process.kill()
             self.process.wait()
             self.process = None
+
+
+def fingerprint(up: Up) -> str:
+    """Of the self-made certificate, as the pasted line pins it."""
+    certificate = ssl.PEM_cert_to_DER_cert((up.home.path / "tls" / "cert.pem").read_text())
+    return f"sha256:{hashlib.sha256(certificate).hexdigest()}"
 
 
 def add_hosts(up: Up, names: Sequence[str], pull_limit: int = 3) -> dict[str, tuple[int, str]]:

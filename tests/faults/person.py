@@ -13,6 +13,7 @@ from __future__ import annotations
 import http.cookiejar
 import re
 import sqlite3
+import ssl
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -40,7 +41,9 @@ class Person:
     def __init__(self, up: Up) -> None:
         self.up = up
         self.jar = http.cookiejar.CookieJar()
-        self._opener = urllib.request.build_opener(urllib.request.HTTPCookieProcessor(self.jar))
+        # The self-made certificate is for the tests of TLS to check.
+        handlers = [urllib.request.HTTPSHandler(context=ssl._create_unverified_context())] if up.tls else []
+        self._opener = urllib.request.build_opener(urllib.request.HTTPCookieProcessor(self.jar), *handlers)
         path = up.link.removeprefix(up.url)
         self.get(path)
         self.post(path, username="ada", password1=PASSWORD, password2=PASSWORD)
@@ -65,8 +68,9 @@ class Person:
         """Send a form; the address it led to. Raises AssertionError with the page's complaint."""
         fields["csrfmiddlewaretoken"] = self.cookie("gantry_csrf")
         body = urllib.parse.urlencode(fields, doseq=True).encode()
+        request = urllib.request.Request(self.up.url + path, body, {"Origin": self.up.url})
         try:
-            with self._opener.open(self.up.url + path, body, timeout=30) as answer:
+            with self._opener.open(request, timeout=30) as answer:
                 return str(answer.url)
         except urllib.error.HTTPError as exc:
             with exc:
@@ -108,6 +112,11 @@ class Person:
         """A container's id in Gantry and its state there, by name."""
         found = self.rows("SELECT id, state FROM containers_container WHERE name = ?", name)
         return (found[0][0], found[0][1]) if found else None
+
+    def running(self, name: str) -> int | None:
+        """The id of a container that Gantry shows as running."""
+        found = self.container(name)
+        return found[0] if found and found[1] == "running" else None
 
     def host_state(self, pk: int) -> str:
         """A host's state; "" while there is no such host."""

@@ -44,8 +44,8 @@ def test_a_part_killed_in_the_middle_of_work(
     stubborn, counting = unique("stubborn"), unique("counting")
     engine.run(image, *STUBBORN, name=stubborn)
     engine.run(image, *COUNTING, name=counting)
-    stubborn_pk = eventually(lambda: _running(person, stubborn), timeout=20)
-    counting_pk = eventually(lambda: _running(person, counting), timeout=20)
+    stubborn_pk = eventually(lambda: person.running(stubborn), timeout=20)
+    counting_pk = eventually(lambda: person.running(counting), timeout=20)
 
     with person.socket(f"/ws/containers/{counting_pk}/logs?tail=5&follow=1&stdout=1&stderr=1") as log:
         eventually(lambda: b"line" in _bytes(log), what="the log is followed")
@@ -76,7 +76,7 @@ def test_a_part_killed_in_the_middle_of_work(
     # A stop whose connection broke has failed here at once; the engine goes through with it all the same.
     eventually(lambda: person.container(stubborn) == (stubborn_pk, "exited"), timeout=30, what="it has stopped")
     eventually(lambda: person.host_state(1) == "connected", timeout=40, what="its host is back")
-    eventually(lambda: _running(person, meanwhile), timeout=30, what="what was started meanwhile is shown")
+    eventually(lambda: person.running(meanwhile), timeout=30, what="what was started meanwhile is shown")
     eventually(lambda: _agrees(person, engine), timeout=30, what="every row is as the engine says")
     right = time.monotonic() - killed
     with person.socket(f"/ws/containers/{counting_pk}/logs?tail=5&follow=1&stdout=1&stderr=1") as log:
@@ -84,11 +84,6 @@ def test_a_part_killed_in_the_middle_of_work(
     print(f"\n{part}: {[person.operation(each)[:3] for each in (pull, stop)]}")
     print(f"{part}: whole after {whole:.1f} s, operations settled {settled:.1f} s, mirror right {right:.1f} s")
     engine.remove_containers()
-
-
-def _running(person: Person, name: str) -> int | None:
-    found = person.container(name)
-    return found[0] if found and found[1] == "running" else None
 
 
 def _agrees(person: Person, engine: Dockerd) -> bool:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import subprocess
+import time
+from pathlib import Path
 
 import pytest
 from websockets.sync.client import ClientConnection
@@ -11,11 +13,15 @@ from websockets.sync.client import ClientConnection
 from tests.faults.person import Person
 from tests.support.engines import Dockerd, unique
 from tests.support.images import busybox
+from tests.support.redis import RedisServer
 from tests.support.registry import Registry, SlowRegistry
 from tests.support.up import Up
 from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.root, pytest.mark.docker, pytest.mark.registry, pytest.mark.timeout(240)]
+
+# What the worker says before its third pause.
+TRIED = "Trying again in 6.00 seconds"
 
 
 def ask_redis(up: Up, *words: str) -> str:
@@ -53,19 +59,60 @@ def test_a_redis_killed_over_and_over_is_waited_for(up: Up, person: Person, engi
     is done afterwards, by the same worker."""
     worker = up.pids("worker")
     asked = []
-    for round_ in range(4):
-        up.kill("redis")
-        eventually(lambda: not up.is_whole(), what="it is missed")
-        asked.append(person.run(1, image, unique(f"round{round_}"), "sleep 1000"))
-        eventually(lambda: up.pids("redis"), timeout=30, what="it is started again")
-    eventually(up.is_whole, timeout=60, what="all parts are back")
-    eventually(lambda: all(map(person.is_finished, asked)), timeout=60, what="what was asked for is done")
-    assert [person.operation(each).state for each in asked] == ["succeeded"] * 4
-    assert up.pids("worker") == worker, "the worker itself has found it again"
     with person.socket("/ws/live?topics=containers") as live:
         watched(live)
+        for round_ in range(4):
+            up.kill("redis")
+            eventually(lambda: not up.is_whole(), what="it is missed")
+            asked.append(person.run(1, image, unique(f"round{round_}"), "sleep 1000"))
+            eventually(lambda: up.pids("redis"), timeout=30, what="it is started again")
+        eventually(up.is_whole, timeout=60, what="all parts are back")
+        eventually(lambda: all(map(person.is_finished, asked)), timeout=60, what="what was asked for is done")
+        assert [person.operation(each).state for each in asked] == ["succeeded"] * 4
+        assert up.pids("worker") == worker, "the worker itself has found it again"
+        while changed(live):
+            pass
         engine.run(image, "sleep", "1000", name=unique("after"))
-        eventually(lambda: "containers" in changed(live), timeout=15, what="pages hear of changes again")
+        eventually(lambda: "containers" in changed(live), timeout=10, what="a page open all the while hears again")
+    with person.socket("/ws/live?topics=containers") as live:
+        watched(live)
+        engine.run(image, "sleep", "1000", name=unique("later"))
+        eventually(lambda: "containers" in changed(live), timeout=10, what="and so does one opened afterwards")
+    engine.remove_containers()
+
+
+class OnForeignRedis(Up):
+    """Gantry on a Redis of somebody else's, which its supervisor does not start again."""
+
+    def __init__(self, redis: RedisServer, *arguments: str) -> None:
+        super().__init__(*arguments)
+        self.redis = redis
+
+    def environment(self) -> dict[str, str]:
+        return {**super().environment(), "REDIS_URL": self.redis.url}
+
+
+def test_a_redis_that_stays_away_is_waited_for(engine: Dockerd, image: str, tmp_path: Path) -> None:
+    """Away until Celery's worker has tried three times, which takes it twelve seconds and more each time after."""
+    with (
+        RedisServer(tmp_path / "redis.sock") as redis,
+        OnForeignRedis(redis, "--engine", f"unix://{engine.socket}") as up,
+    ):
+        person = Person(up)
+        eventually(lambda: person.host_state(1) == "connected", timeout=30)
+        worker, name = up.pids("worker"), unique("away")
+        redis.kill()
+        operation = person.run(1, image, name, "sleep 1000")
+        eventually(lambda: TRIED in up.output, timeout=60, what="the worker has tried again and again")
+        assert "<main" in person.get("/containers/"), "pages go on"
+        assert person.operation(operation).state == "queued"
+        redis.start()
+        began = time.monotonic()
+        eventually(lambda: person.is_finished(operation), timeout=60, what="it is done")
+        print(f"\ndone {time.monotonic() - began:.1f} s after Redis is back")
+        assert person.operation(operation).state == "succeeded"
+        assert up.pids("worker") == worker
+        eventually(up.is_whole, timeout=30)
     engine.remove_containers()
 
 

@@ -39,7 +39,7 @@ def test_a_second_start_keeps_the_data_and_settles_what_was_interrupted(
         stays, stops = unique("stays"), unique("stops")
         engine.run(busybox_image, "sleep", "1000", name=stays)
         engine.run(busybox_image, "sh", "-c", 'trap "" TERM; while :; do sleep 1; done', name=stops)
-        stops_pk, _ = eventually(lambda: person.container(stays) and person.container(stops), timeout=20)
+        stops_pk = eventually(lambda: person.container(stays) and person.running(stops), timeout=20)
         pull = person.ask("/images/pull/", reference=slow.reference("gantry/interrupted:1"), hosts=[1])
         stop = person.ask("/containers/do/stop/", ids=[stops_pk])
         eventually(lambda: slow.bytes_sent > 50_000, timeout=30, what="the pull is under way")

@@ -29,11 +29,11 @@ def there() -> Iterator[NetworkNamespace]:
         yield namespace
 
 
-def row(person: Person, name: str) -> str:
-    """A container's row on the page of all containers, without its markup."""
-    page = person.page(f"/containers/?q={name}")
-    found = re.search(rf"<tr[^>]*>(?:(?!</tr>).)*{name}.*?</tr>", page, re.DOTALL)
-    return " ".join(re.sub(r"<[^>]*>", " ", found[0]).split()) if found else ""
+def row(person: Person, name: str, host: str) -> str:
+    """A container's row on the page of all containers, without its markup; "" when there is none."""
+    rows = person.page(f"/containers/?q={name}").split("<tr ")[1:]
+    mine = [each.partition("</tr>")[0] for each in rows if f'data-name="{name} on {host}"' in each]
+    return " ".join(re.sub(r"<[^>]*>", " ", "".join(mine)).split())
 
 
 def vanishes_and_returns(
@@ -43,23 +43,27 @@ def vanishes_and_returns(
     stays, goes = unique("stays"), unique("goes")
     for name in (stays, goes):
         engine.run(image, "sleep", "1000", name=name)
-    eventually(lambda: "running" in row(person, stays) and "running" in row(person, goes), timeout=20)
+    eventually(
+        lambda: "running" in row(person, stays, agent.name) and "running" in row(person, goes, agent.name), timeout=20
+    )
     before = person.rows("SELECT id FROM containers_container WHERE host_id = ? ORDER BY id", agent.host)
 
     vanish()
     gone = time.monotonic()
-    eventually(lambda: "unknown since" in row(person, stays), timeout=UNKNOWN_SECONDS, what="the row reads unknown")
+    eventually(
+        lambda: "unknown since" in row(person, stays, agent.name), timeout=UNKNOWN_SECONDS, what="the row reads unknown"
+    )
     print(f"\nunknown after {time.monotonic() - gone:.1f} s")
-    assert "running" not in row(person, stays)
+    assert "running" not in row(person, stays, agent.name)
     assert "unreachable" in person.page(f"/hosts/{agent.host}/")
     assert person.rows("SELECT id FROM containers_container WHERE host_id = ? ORDER BY id", agent.host) == before
     engine.cli("rm", "-f", goes)
 
     come_back()
     back = time.monotonic()
-    eventually(lambda: "running" in row(person, stays), timeout=60, what="the row rights itself")
+    eventually(lambda: "running" in row(person, stays, agent.name), timeout=60, what="the row rights itself")
     print(f"right again after {time.monotonic() - back:.1f} s")
-    eventually(lambda: not row(person, goes), timeout=10, what="what was removed meanwhile is gone")
+    eventually(lambda: not row(person, goes, agent.name), timeout=10, what="what was removed meanwhile is gone")
 
 
 def test_an_agent_that_is_stopped(up: Up, person: Person, engine: Dockerd, image: str) -> None:
@@ -84,11 +88,11 @@ def test_an_engine_that_is_stopped(up: Up, person: Person, image: str, busybox_a
             eventually(lambda: person.host_state(agent.host) == "connected", timeout=30)
             name = unique("stays")
             frozen.run(image, "sleep", "1000", name=name)
-            eventually(lambda: "running" in row(person, name), timeout=20)
+            eventually(lambda: "running" in row(person, name, agent.name), timeout=20)
             frozen.freeze()
-            eventually(lambda: "unknown since" in row(person, name), timeout=UNKNOWN_SECONDS)
+            eventually(lambda: "unknown since" in row(person, name, agent.name), timeout=UNKNOWN_SECONDS)
             frozen.thaw()
-            eventually(lambda: "running" in row(person, name), timeout=30)
+            eventually(lambda: "running" in row(person, name, agent.name), timeout=30)
 
 
 def test_a_line_that_is_cut(there: NetworkNamespace, busybox_archive: TestImage, image: str) -> None:
