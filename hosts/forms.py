@@ -50,7 +50,12 @@ class LabelsField(forms.CharField):
 class AddHostForm(forms.ModelForm):
     """The place kept for a host that will join."""
 
-    name = forms.CharField(max_length=120, validators=[NAME])
+    name = forms.CharField(
+        max_length=120,
+        validators=[NAME],
+        error_messages={"unique": "There is a host of this name already. Choose another."},
+    )
+    environment = forms.ModelChoiceField(Environment.objects.all(), required=False, empty_label="None")
     labels = LabelsField(required=False)
 
     class Meta:
