@@ -9,6 +9,7 @@ size and time: a host that lies or sleeps costs only its own rows.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import random
 from collections.abc import AsyncIterator
@@ -45,8 +46,16 @@ class HostFollower:
     def __init__(self, host: Host) -> None:
         self.host = host
         self.wake = asyncio.Event()  # set to try again without waiting out the pause
+        self._measure_now = asyncio.Event()
 
     async def run(self) -> None:
+        """Both at once: a machine whose engine is missing or hangs still says how it is."""
+        async with asyncio.TaskGroup() as group:
+            measuring = group.create_task(self._measure())
+            await self._follow()
+            measuring.cancel()
+
+    async def _follow(self) -> None:
         failures = 0
         while True:
             self._was_connected = False
@@ -79,7 +88,7 @@ class HostFollower:
 
     async def _follow_once(self) -> None:
         async with engine_for(self.host) as engine, asyncio.TaskGroup() as group:
-            group.create_task(self._measure())
+            self._measure_now.set()
             version = await engine.get("/version", timeout=PING_LIMIT)
             info = await engine.get("/info", timeout=15)
             queue: asyncio.Queue[Event] = asyncio.Queue(maxsize=10_000)
@@ -135,6 +144,7 @@ class HostFollower:
     async def _measure(self) -> None:
         """Ask the agent how the machine is. An agent that does not say so harms nothing but the figures."""
         while True:
+            self._measure_now.clear()
             try:
                 async with agent_for(self.host) as agent:
                     said = await agent.get("/gantry/host", timeout=PING_LIMIT, limit=64 * 1024)
@@ -142,7 +152,9 @@ class HostFollower:
                     await sync_to_async(standing.note_metrics)(self.host, facts.agent_facts(said))
             except (GantryError, DatabaseError) as exc:
                 log.debug("host %s: no metrics: %s", self.host.name, exc)
-            await asyncio.sleep(METRICS_SECONDS * random.uniform(0.9, 1.1))
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(METRICS_SECONDS * random.uniform(0.9, 1.1)):
+                    await self._measure_now.wait()
 
 
 async def _gathered(queue: asyncio.Queue[Event]) -> AsyncIterator[list[Event]]:

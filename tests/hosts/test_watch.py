@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
+import os
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -129,3 +133,20 @@ def test_a_two_gigabyte_label_is_not_read(docker_engine: EngineProcess) -> None:
     assert not Container.objects.filter(host=host).exists()
     grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
     assert grown < 200 * 1024, f"grew by {grown} KiB"
+
+
+def test_a_machine_without_an_engine_still_says_how_it_is() -> None:
+    async def measured(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        body = json.dumps({"os": "Debian GNU/Linux 12", "cpus": 4, "load": [1.0, 0.5, 0.1]}).encode()
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n")
+        writer.write(f"Content-Length: {len(body)}\r\n\r\n".encode() + body)
+        await writer.drain()
+
+    with LyingEngine(measured) as agent:
+        host = host_at(Path("/nowhere.sock"), unique("bare"))
+        host.agent_socket.unlink(missing_ok=True)
+        os.symlink(agent.socket, host.agent_socket)
+        with following(host):
+            eventually(lambda: Host.objects.get(pk=host.pk).metrics, timeout=10)
+    host.refresh_from_db()
+    assert (host.state, host.cpus, host.metrics["load"]) == (HostState.UNREACHABLE, 4, [1.0, 0.5, 0.1])
