@@ -13,7 +13,7 @@ from controlplane.lib.errors import Conflict
 from controlplane.lib.lists import listing
 from controlplane.lib.pages import page
 from controlplane.operations.models import Operation
-from hosts import actions, enrolment
+from hosts import actions, enrolment, wheels
 from hosts.access import get_host, seen_by
 from hosts.filters import SORTS, HostFilter
 from hosts.forms import AddHostForm, EnvironmentForm, HostForm
@@ -48,6 +48,8 @@ def host_detail(request: HttpRequest, pk: int) -> HttpResponse:
         "host": host,
         "can_manage": allows(request.user, "host.manage", host),
         "line": line["line"] if line and line["host"] == host.pk else None,
+        "packages": wheels.standing(),
+        "new_agent": wheels.newer_agent(host.agent_version),
         "tokens": tokens,
         "open_token": next((token for token in tokens if token.is_open), None),
         "refused_token": next((token for token in tokens if token.refused_at), None),
@@ -66,7 +68,7 @@ def add(request: HttpRequest) -> HttpResponse:
     if request.method == "POST" and form.is_valid():
         token = actions.add_host(request, form.save(commit=False))
         return _show_line(request, form.instance, token)
-    context = {"form": form, "environments": Environment.objects.all()}
+    context = {"form": form, "packages": wheels.standing()}
     return page(request, "hosts/add.html", context, status=422 if form.errors else 200)
 
 

@@ -73,6 +73,12 @@ def files() -> list[dict[str, str]]:
     return found
 
 
+def newer_agent(version: str) -> str:
+    """The version of the agent served here when a host with `version` has another one, else ""."""
+    served = next((file["name"].split("-")[1] for file in files() if file["project"] == AGENT), "")
+    return served if version and served != version else ""
+
+
 def ensure_collected() -> None:
     """Collect unless that is done for this very lock and source. One process at a time; never raises OSError."""
     dest = folder()
