@@ -240,7 +240,7 @@ def percent_of(mapping: Mapping[str, Any] | None, part: str, whole: str) -> int 
 @register.filter
 def distribution(name: str) -> str:
     """An operating system's name without the words that tell nobody anything: "Debian 12"."""
-    return name.replace(" GNU/Linux", "").replace(" LTS", "")
+    return name.replace(" GNU/Linux", "").replace(" LTS", "").partition(" (")[0]
 
 
 @register.filter

@@ -3,6 +3,7 @@
 //   data-confirm-text="…"                 what follows from it
 //   data-confirm-hits='["web-1","db"]'    the things, listed; or data-confirm-hits="bulk": the ticked rows
 //   data-confirm-verb="Remove"            the word on the button
+//   data-confirm-mild                     nothing is lost by it: the button is not red
 //   data-confirm-options='[["force","Kill it first"]]'   boxes to tick, sent with the form
 //   data-confirm-type="edge-fra-01"       must be typed before the button works
 
@@ -31,7 +32,8 @@ function option([name, words]) {
 function build(element) {
   const { confirm: question, confirmText, confirmVerb, confirmType, confirmOptions } = element.dataset;
   const hits = hitsOf(element);
-  const agree = make("button", { type: "submit", value: "yes", class: "btn btn-danger solid" }, confirmVerb || "Go ahead");
+  const tone = "confirmMild" in element.dataset ? "btn-primary" : "btn-danger solid";
+  const agree = make("button", { type: "submit", value: "yes", class: `btn ${tone}` }, confirmVerb || "Go ahead");
   const refuse = make("button", { type: "submit", value: "no", class: "btn", formnovalidate: "" }, "Cancel");
   const body = make("div", { class: "dialog-body" }, make("h2", { id: "confirm-title" }, question.replace("{n}", hits.length)));
   if (confirmText) body.append(make("p", {}, confirmText));
