@@ -76,13 +76,14 @@ def _flag(given: dict[str, str], name: str, default: bool) -> bool:
     return value == "1"
 
 
-def ending(inspection: dict[str, Any]) -> dict[str, Any]:
-    """The message for a log that ended: whether the container runs (again), else how and when it stopped.
+def opening(inspection: dict[str, Any]) -> dict[str, Any]:
+    """The message for a log that begins. With a TTY it comes without frames, both streams as one."""
+    return {"type": "opened", "tty": has_terminal(inspection), "running": bool(_state(inspection).get("Running"))}
 
-    An engine's answer is not to be trusted in its shape: what is missing or odd is left out.
-    """
-    state = inspection.get("State")
-    state = state if isinstance(state, dict) else {}
+
+def ending(inspection: dict[str, Any]) -> dict[str, Any]:
+    """The message for a log that ended: whether the container runs (again), else how and when it stopped."""
+    state = _state(inspection)
     code = state.get("ExitCode")
     return {
         "type": "ended",
@@ -93,8 +94,14 @@ def ending(inspection: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def _state(inspection: dict[str, Any]) -> dict[str, Any]:
+    """An engine's answer is not to be trusted in its shape: what is missing or odd is left out."""
+    state = inspection.get("State")
+    return state if isinstance(state, dict) else {}
+
+
 def has_terminal(inspection: dict[str, Any]) -> bool:
-    """Whether the container has a TTY: its log then comes without frames, both streams as one."""
+    """Whether the container has a TTY."""
     config = inspection.get("Config")
     return bool(isinstance(config, dict) and config.get("Tty"))
 

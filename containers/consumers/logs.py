@@ -7,7 +7,7 @@ import json
 from typing import Any
 
 from containers.access import get_container
-from containers.logs import LogQuery, ending, has_terminal
+from containers.logs import LogQuery, ending, opening
 from containers.models import Container
 from controlplane.lib.errors import GantryError, InvalidArgument, NotFound, Unavailable
 from controlplane.lib.sockets import SignedInConsumer
@@ -28,8 +28,8 @@ class LogConsumer(SignedInConsumer):
     """`/ws/containers/<pk>/logs?tail=&since=&follow=&timestamps=&stdout=&stderr=` (see LogQuery).
 
     Binary messages are the engine's stream, cut anywhere: Docker's frames (ContainerAttach in the Engine API), or
-    with a TTY plain bytes. Text messages are JSON: first `{"type": "opened", "tty": …}`, last one of `ended`,
-    `gone` (the container is removed), `lost` (the host is away: connect again later) and `refused`.
+    with a TTY plain bytes. Text messages are JSON: first `{"type": "opened", "tty": …, "running": …}`, last one of
+    `ended`, `gone` (the container is removed), `lost` (the host is away: connect again later) and `refused`.
     The page answers `{"ack": n}`: it has dealt with n bytes in all; with `"ping": true` it gets a `pong`. Taking
     the stream apart is the page's work, which also knows best where to resume: the server holds no state for it.
     """
@@ -97,7 +97,7 @@ class LogConsumer(SignedInConsumer):
         inspection = await engine.get(f"{path}/json", timeout=INSPECT_SECONDS)
         # No time limit: Podman sends even the headers only with the log's next line.
         async with engine.stream("GET", f"{path}/logs", timeout=None, **self.query.parameters()) as response:
-            await self._say({"type": "opened", "tty": has_terminal(inspection)})
+            await self._say(opening(inspection))
             while data := await response.content.read(BATCH):
                 self.sent += len(data)
                 await self.send(bytes_data=data)

@@ -8,16 +8,17 @@ import { Feed } from "./logs/feed.js";
 import { STDERR, STDOUT } from "./logs/frames.js";
 import { Intake } from "./logs/held.js";
 import { Assembler, Lines, NOTE } from "./logs/lines.js";
-import { isSpan, load, save, sinceSeconds } from "./logs/options.js";
+import { load, save, sinceSeconds } from "./logs/options.js";
 import { Search } from "./logs/search.js";
 import { Status, endingOf, noticeOf } from "./logs/status.js";
 import { isoTime } from "./logs/times.js";
 import { View } from "./logs/view.js";
 
 const PIECE_MS = 8;
-const FRAME_AT_LATEST = 120; // ms; a hidden tab gets no frames
+const FRAME_AT_LATEST = 120; // ms; a hidden tab gets no frames, and a timer once a second: it may then take longer
+const HIDDEN_PIECE_MS = 100;
 const COUNT_EVERY = 250;
-const NO_FOLLOW = "Older lines are on the host; raise the number of lines to see them.";
+const OLDER = "Older lines are on the host; raise the number of lines to see them.";
 
 class LogViewer {
   constructor(root) {
@@ -107,7 +108,7 @@ class LogViewer {
   }
 
   work() {
-    const deadline = performance.now() + PIECE_MS;
+    const deadline = performance.now() + (document.hidden ? HIDDEN_PIECE_MS : PIECE_MS);
     this.intake.pump(deadline);
     this.feed.pump(deadline);
     const searching = !this.search.isDone;
@@ -256,7 +257,7 @@ class LogViewer {
     this.view.follow(false);
     this.view.scrollTo(0);
     this.schedule();
-    if (this.options.tail !== "all" && !this.lines.dropped) this.controls.hint(NO_FOLLOW);
+    if (this.options.tail !== "all" && !this.lines.dropped) this.controls.hint(OLDER);
   }
 
   // What is selected, else every line there is (of the filter).
@@ -298,4 +299,3 @@ function source(lines, first, end, number) {
 
 const root = document.querySelector("[data-logs]");
 if (root) new LogViewer(root).start();
-export { LogViewer, isSpan };

@@ -103,11 +103,19 @@ def test_what_is_no_log_is_refused(parts: Callable[[str], Any]) -> None:
     assert "not a container’s log" in parts(FEED + code)
 
 
+FINE = [[1 + i % 2, 100 + i // 4, (i * 7 % 3) * 1000] for i in range(40)]
+"""Out of order by one or two, some of the same moment."""
+COARSE = [[1 + i % 2, 100 + i // 15, 0] for i in range(40)]
+"""Podman's engine gives whole seconds."""
+
+
+@pytest.mark.parametrize("log", [FINE, COARSE], ids=["fine", "coarse"])
 @pytest.mark.parametrize("size", [4, 50])
 @pytest.mark.parametrize("cut", range(0, 40, 3))
-def test_a_cursor_loses_and_doubles_nothing(parts: Callable[[str], Any], size: int, cut: int) -> None:
-    """Units out of order by one, several of the same moment; the engine gives again what is not before `since`."""
-    log = [[1 + i % 2, 100 + i // 4, (i * 7 % 3) * 1000] for i in range(40)]
+def test_a_cursor_loses_and_doubles_nothing(
+    parts: Callable[[str], Any], log: list[list[int]], size: int, cut: int
+) -> None:
+    """The engine gives again what is not before `since`, in the same order."""
     got = parts(
         f"const log = {json.dumps(log)}, size = {size}, cut = {cut}, got = [];"
         """

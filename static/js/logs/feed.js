@@ -162,7 +162,8 @@ export class Feed {
     if (message.type === "opened") {
       const Reader = message.tty ? PlainReader : FramedReader;
       this.reader = new Reader((...unit) => this.unit(...unit));
-      this.set("live");
+      // The log of a stopped container ends again at once: what was said of its end still holds.
+      if (message.running || this.phase !== "ended") this.set("live");
     } else if (message.type === "ended") {
       this.reader?.end(true);
       this.set("ended", message);
