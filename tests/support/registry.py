@@ -261,11 +261,7 @@ def _bcrypt(password: str) -> str:
     """A bcrypt hash from the system's libcrypt: the only kind the registry's htpasswd takes."""
     library = ctypes.CDLL(ctypes.util.find_library("crypt") or "libcrypt.so.1")
     library.crypt.restype = ctypes.c_char_p
-    salt = (
-        b"$2b$05$"
-        + base64.b64encode(os.urandom(16)).rstrip(b"=").replace(b"+", b".").ljust(22, b".")[:21]
-        + b"u"
-    )
+    salt = b"$2b$05$" + base64.b64encode(os.urandom(16)).rstrip(b"=").replace(b"+", b".").ljust(22, b".")[:21] + b"u"
     hashed: bytes | None = library.crypt(password.encode(), salt)
     if not hashed or not hashed.startswith(b"$2b$"):
         raise RuntimeError("the system's libcrypt makes no bcrypt hash")
