@@ -21,6 +21,7 @@ import secrets
 import shutil
 import signal
 import subprocess
+from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from tests.support import unixhttp
@@ -196,6 +197,14 @@ class Dockerd(EngineProcess):
         """Make a bridge with a subnet of its own and an empty configuration file."""
         self.bridge = Bridge(self.folder, "gtd", 213, self.netns)
         (self.folder / "daemon.json").write_text("{}")
+
+    def kill(self) -> None:
+        """End the engine with SIGKILL, and wait for its containerd, which dies with it: a new dockerd that finds
+        the old one still there waits for it in vain.
+        """
+        pid = (self.folder / "exec/containerd/containerd.pid").read_text()
+        super().kill()
+        eventually(lambda: not Path(f"/proc/{pid}").exists(), what="containerd has ended")
 
     def command(self) -> list[str]:
         """dockerd, all of whose state lies in our folder."""
