@@ -27,10 +27,11 @@ def enrol(request: HttpRequest) -> HttpResponse:
     """Token and public key in; host id, name and gateways out."""
     if not is_private(request):
         return _refusal(403, NO_TLS, NO_TLS_HINT)
-    if int(request.META.get("CONTENT_LENGTH") or 0) > MAX_BODY:
+    body = request.read(MAX_BODY + 1)
+    if len(body) > MAX_BODY:
         return _refusal(413, "Expected a short JSON document.", "")
     try:
-        host = enrolment.enrol(enrolment.parse(request.read(MAX_BODY), client_ip(request)))
+        host = enrolment.enrol(enrolment.parse(body, client_ip(request)))
     except enrolment.EnrolmentRefused as exc:
         return _refusal(exc.status, exc.message, exc.hint)
     return JsonResponse({"host": host.pk, "name": host.name, "gateways": enrolment.gateways(request)})

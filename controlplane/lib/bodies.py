@@ -7,10 +7,6 @@ from typing import Any
 MOST_BYTES = 8 * 1024 * 1024  # the longest form (containers.run_form) stays below 3 MB
 
 
-class _TooLarge(Exception):
-    """The body has gone over the limit."""
-
-
 class BodyLimit:
     """ASGI middleware: 413 for a body beyond `MOST_BYTES`, said or sent, before any of the rest is read."""
 
@@ -33,20 +29,17 @@ class BodyLimit:
             nonlocal received
             message: dict[str, Any] = await receive()
             received += len(message.get("body", b""))
-            if received > self.most:
-                raise _TooLarge
-            return message
+            # As if the browser had gone: the application stops reading and throws away what it has.
+            return {"type": "http.disconnect"} if received > self.most else message
 
         async def watched(message: dict[str, Any]) -> None:
             nonlocal answering
             answering = True
             await send(message)
 
-        try:
-            await self.inner(scope, counted, watched)
-        except _TooLarge:
-            if not answering:
-                await _refuse(send)
+        await self.inner(scope, counted, watched)
+        if received > self.most and not answering:
+            await _refuse(send)
 
 
 async def _refuse(send: Any) -> None:
