@@ -48,7 +48,7 @@ def _masked(data: dict[str, Any], reveal: bool) -> Inspection:
     if not isinstance(config, dict):
         return Inspection({**data, "Config": None}, [], reveal)
     entries = config.get("Env")
-    pairs = [_pair(entry) for entry in entries] if isinstance(entries, list) else []
+    pairs = [_pair(entry) for entry in entries if isinstance(entry, str)] if isinstance(entries, list) else []
     if not reveal:
         pairs = [(name, MASK) for name, _ in pairs]
     shown = {**config, "Env": [f"{name}={value}" for name, value in pairs]}
@@ -56,7 +56,7 @@ def _masked(data: dict[str, Any], reveal: bool) -> Inspection:
 
 
 def _pair(entry: str) -> tuple[str, str]:
-    name, _, value = str(entry).partition("=")
+    name, _, value = entry.partition("=")
     return name, value
 
 
