@@ -53,9 +53,7 @@ def test_nobody_reads_or_changes_anything(client: Client, fleet: Fleet, route: s
     assert not Operation.objects.exclude(pk=fleet.operation.pk).exists()
 
 
-@pytest.mark.parametrize(
-    "path", ["/admin/", "/static/%2e%2e/manage.py", "/.git/config", "/api/"]
-)
+@pytest.mark.parametrize("path", ["/admin/", "/static/%2e%2e/manage.py", "/.git/config", "/api/"])
 def test_nothing_else_is_there(client: Client, db: None, path: str) -> None:
     assert client.get(path).status_code == 404
 
