@@ -98,7 +98,10 @@ class Pipe:
         """WebSocket → local socket; returns when the agent's side closed in order, or both ended."""
         while not (self.in_ended and self.out_ended):
             message = await self.ws.receive()
+            # uvloop raises RuntimeError to who writes to a closed transport, where asyncio passes over it.
             if message.type is aiohttp.WSMsgType.BINARY and not self.in_ended:
+                if self.writer.is_closing():
+                    raise Reset("the local side is gone")
                 self.writer.write(message.data)
                 await self.writer.drain()
             elif message.type is aiohttp.WSMsgType.PING:
@@ -106,8 +109,9 @@ class Pipe:
             elif message.type is aiohttp.WSMsgType.TEXT:
                 _expect_eof(message.data)
                 self.in_ended = True
-                with contextlib.suppress(OSError):
-                    self.writer.write_eof()
+                if not self.writer.is_closing():
+                    with contextlib.suppress(OSError):
+                        self.writer.write_eof()
             elif message.type is aiohttp.WSMsgType.CLOSE and message.data == aiohttp.WSCloseCode.OK:
                 return
             elif message.type is not aiohttp.WSMsgType.PONG:
