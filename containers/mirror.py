@@ -8,7 +8,6 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from asgiref.sync import sync_to_async
 from django.db import transaction
 from django.utils import timezone
 from django.utils.dateparse import parse_datetime
@@ -16,6 +15,7 @@ from django.utils.dateparse import parse_datetime
 from containers.models import Container, ContainerState
 from controlplane.lib.errors import NotFound
 from controlplane.lib.live import publish
+from controlplane.lib.threads import in_thread
 from hosts.engine import Engine
 from hosts.models import Host
 from hosts.watch.facts import number, text
@@ -178,13 +178,13 @@ class ContainerMirror:
 
     async def refresh(self, engine: Engine, host: Host) -> None:
         entries = await _list(engine, None)
-        incomplete = await sync_to_async(_store)(host, entries, None)
+        incomplete = await in_thread(_store, host, entries, None)
         await self._complete(engine, host, incomplete)
 
     async def apply(self, engine: Engine, host: Host, events: Sequence[Event]) -> None:
         ids = sorted({text(_dict(event.get("Actor")).get("ID"), 64) for event in events} - {""})
         entries = await _list(engine, ids)
-        await sync_to_async(_store)(host, entries, ids)
+        await in_thread(_store, host, entries, ids)
         listed = [entry["Id"] for entry in entries]
         await self._complete(engine, host, listed[-MOST_INSPECTED:])
 
@@ -204,7 +204,7 @@ class ContainerMirror:
             tasks = [group.create_task(one(engine_id)) for engine_id in ids]
         found = dict(result for task in tasks if (result := task.result()))
         if found:
-            await sync_to_async(_store_inspected)(host, found)
+            await in_thread(_store_inspected, host, found)
 
 
 async def _list(engine: Engine, ids: Sequence[str] | None) -> list[dict[str, Any]]:

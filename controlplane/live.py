@@ -8,7 +8,6 @@ import logging
 from typing import Any
 from urllib.parse import parse_qs
 
-from channels.db import database_sync_to_async
 from django.db import DatabaseError
 from django.db.models import Model, QuerySet
 
@@ -17,6 +16,7 @@ from controlplane.access.decide import allows, visible
 from controlplane.lib.lists import row_ids
 from controlplane.lib.live import LAYER_ERRORS, group
 from controlplane.lib.sockets import SignedInConsumer
+from controlplane.lib.threads import in_thread
 from controlplane.operations.models import Operation
 from hosts.models import Host
 
@@ -89,7 +89,7 @@ class LiveConsumer(SignedInConsumer):
 
     async def _watch(self, topics: list[str]) -> None:
         wanted = set(topics[:MOST_TOPICS])
-        permitted = await database_sync_to_async(self._permitted)(wanted)
+        permitted = await in_thread(self._permitted, wanted)
         await self._leave(self.topics - permitted)
         self.topics = permitted
         await self._subscribe()
@@ -107,7 +107,7 @@ class LiveConsumer(SignedInConsumer):
         while True:
             await asyncio.sleep(RESUBSCRIBE_SECONDS)
             try:
-                await self._leave(self.topics - await database_sync_to_async(self._permitted)(set(self.topics)))
+                await self._leave(self.topics - await in_thread(self._permitted, set(self.topics)))
             except (DatabaseError, *LAYER_ERRORS) as exc:
                 log.warning("the topics of a page could not be looked at: %s", exc)
             await self._subscribe()

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from asgiref.sync import sync_to_async
 from django.db import transaction
 from django.utils import timezone
 
 from controlplane.lib.errors import InvalidArgument
 from controlplane.lib.live import publish
+from controlplane.lib.threads import in_thread
 from hosts.engine import Engine
 from hosts.models import Host
 from hosts.watch.facts import number, text
@@ -77,7 +77,7 @@ class ImageMirror:
     async def refresh(self, engine: Engine, host: Host) -> None:
         found = await engine.get("/images/json", limit=LIST_LIMIT, timeout=LIST_SECONDS)
         entries = [entry for entry in found if isinstance(entry, dict)] if isinstance(found, list) else []
-        await sync_to_async(_store)(host, [entry for entry in entries if isinstance(entry.get("Id"), str)])
+        await in_thread(_store, host, [entry for entry in entries if isinstance(entry.get("Id"), str)])
 
 
 FIELDS = ("size", "created_at", "repo_digests", "labels")

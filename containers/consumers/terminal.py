@@ -23,7 +23,6 @@ from urllib.parse import parse_qs
 from uuid import UUID
 
 import aiohttp
-from channels.db import database_sync_to_async
 from django.db import DatabaseError
 from django.utils import timezone
 from kombu.exceptions import OperationalError
@@ -42,6 +41,7 @@ from containers.terminals import (
 )
 from controlplane.lib.errors import GantryError, InvalidArgument
 from controlplane.lib.sockets import NOT_ALLOWED, NOT_SIGNED_IN, NOT_THERE, SignedInConsumer
+from controlplane.lib.threads import in_thread
 from controlplane.operations.audit import record
 from controlplane.operations.models import AuditEntry
 
@@ -117,7 +117,7 @@ class TerminalConsumer(SignedInConsumer):
             return
         try:
             await self._control(json.loads(text_data or ""))
-        except (ValueError, KeyError, TypeError, AttributeError):
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
             await self.close(BAD_REQUEST)
 
     async def _control(self, order: dict[str, Any]) -> None:
@@ -153,7 +153,7 @@ class TerminalConsumer(SignedInConsumer):
                 await self._end("ended: the right to it ended")
             else:
                 left = await self._audit("left; the shell goes on for ten minutes")
-                await database_sync_to_async(self._settle_later)(left)
+                await in_thread(self._settle_later, left)
         except (DatabaseError, TerminalError) as exc:
             log.warning("terminal %s of %s was left as it is: %s", self.ident, self.container, exc)
 
@@ -167,7 +167,7 @@ class TerminalConsumer(SignedInConsumer):
 
     async def _right_is_gone(self) -> bool:
         """Somebody who signs out leaves the page in the same moment: ask once more."""
-        alive = await database_sync_to_async(self._session_alive)()
+        alive = await in_thread(self._session_alive)
         return not alive or await self._refusal() is not None
 
     # --- The relay: from the first byte to the end ---
@@ -310,10 +310,10 @@ class TerminalConsumer(SignedInConsumer):
 
     async def _state(self) -> str:
         """The container's state in the mirror, for what the page offers next."""
-        return await database_sync_to_async(self._read_container)("state")
+        return await in_thread(self._read_container, "state")
 
     async def _away_since(self) -> str:
-        return await database_sync_to_async(self._read_container)("since")
+        return await in_thread(self._read_container, "since")
 
     def _read_container(self, what: str) -> str:
         found = Container.objects.select_related("host").filter(pk=self.container.pk).first()
@@ -325,7 +325,8 @@ class TerminalConsumer(SignedInConsumer):
         return away.isoformat()
 
     async def _audit(self, detail: str) -> AuditEntry:
-        return await database_sync_to_async(record)(
+        return await in_thread(
+            record,
             self.scope["user"],
             "container.exec",
             target_kind="container",

@@ -11,7 +11,6 @@ from importlib import import_module
 from typing import Any
 
 from channels.auth import get_user
-from channels.db import database_sync_to_async
 from channels.generic.websocket import AsyncWebsocketConsumer
 from django.conf import settings
 from django.contrib.auth import SESSION_KEY
@@ -20,6 +19,7 @@ from django.http import Http404
 from django.http.request import split_domain_port, validate_host
 
 from controlplane.lib.errors import Forbidden
+from controlplane.lib.threads import in_thread
 
 log = logging.getLogger(__name__)
 
@@ -104,7 +104,7 @@ class SignedInConsumer(AsyncWebsocketConsumer):
         if not self.scope["user"].is_authenticated or not self.scope["user"].is_active:
             return NOT_SIGNED_IN
         try:
-            await database_sync_to_async(self.authorise)()
+            await in_thread(self.authorise)
         except Http404:
             return NOT_THERE
         except Forbidden:
@@ -115,7 +115,7 @@ class SignedInConsumer(AsyncWebsocketConsumer):
         while True:
             await asyncio.sleep(RECHECK_SECONDS)
             try:
-                alive = await database_sync_to_async(self._session_alive)()
+                alive = await in_thread(self._session_alive)
                 refusal = await self._refusal() if alive else NOT_SIGNED_IN
             except DatabaseError as exc:
                 # Nobody can sign out or lose a right meanwhile either; the next round asks again.

@@ -6,12 +6,11 @@ import asyncio
 import json
 from typing import Any
 
-from channels.db import database_sync_to_async
-
 from controlplane.access.decide import fetch
 from controlplane.lib.lists import row_ids
 from controlplane.lib.live import LAYER_ERRORS, group
 from controlplane.lib.sockets import SignedInConsumer
+from controlplane.lib.threads import in_thread
 from controlplane.operations.models import Operation, OperationOutput
 
 BATCH_ROWS = 500
@@ -58,8 +57,8 @@ class OutputConsumer(SignedInConsumer):
             except TimeoutError:
                 pass
             self.news.clear()
-            ended = await database_sync_to_async(self._ended)()
-            while rows := await database_sync_to_async(self._next_rows)():
+            ended = await in_thread(self._ended)
+            while rows := await in_thread(self._next_rows):
                 self.cursor = rows[-1][0]
                 await self.send(json.dumps({"lines": rows}))
             if ended:

@@ -7,12 +7,13 @@ import itertools
 import logging
 from typing import Any
 
-from asgiref.sync import async_to_sync, sync_to_async
+from asgiref.sync import async_to_sync
 from django.db import DatabaseError, transaction
 from django.utils import timezone
 
 from controlplane.lib.errors import GantryError
 from controlplane.lib.live import publish
+from controlplane.lib.threads import in_thread
 from controlplane.operations import kinds, lifecycle
 from controlplane.operations.models import HEARTBEAT, Operation, OperationOutput, State
 
@@ -88,7 +89,7 @@ class Work:
                 progress = {key: dict(part) for key, part in self._progress.items()}
                 fields |= {"progress": progress, "result": dict(self.result), **self._target}
             try:
-                await sync_to_async(self._write)(fields, lines)
+                await in_thread(self._write, fields, lines)
             except DatabaseError:
                 self._lines, self._dirty = lines + self._lines, dirty or self._dirty
                 raise
@@ -146,7 +147,7 @@ async def _run(work: Work) -> None:
     except Superseded:
         log.warning("operation %s was taken over while it ran here", operation.pk)
         return
-    await sync_to_async(lifecycle.finish)(operation, state, error=error, hint=hint)
+    await in_thread(lifecycle.finish, operation, state, error=error, hint=hint)
 
 
 async def _outcome(body: asyncio.Task[None], operation: Operation) -> tuple[str, str, str]:
@@ -172,7 +173,7 @@ async def _keep(work: Work, body: asyncio.Task[None]) -> None:
         try:
             if work.has_news or tick % beats_every == 0:
                 await work.flush()
-            if tick % 2 == 0 and await sync_to_async(_cancel_requested)(work.operation.pk):
+            if tick % 2 == 0 and await in_thread(_cancel_requested, work.operation.pk):
                 body.cancel()
                 return
         except Superseded:

@@ -14,10 +14,10 @@ import logging
 import random
 from collections.abc import AsyncIterator
 
-from asgiref.sync import sync_to_async
 from django.db import DatabaseError, IntegrityError
 
 from controlplane.lib.errors import GantryError
+from controlplane.lib.threads import in_thread
 from hosts.engine import Engine, agent_for, engine_for
 from hosts.engine.messages import MessageSplitter
 from hosts.models import Host
@@ -73,7 +73,7 @@ class HostFollower:
     async def _lost(self, reason: str) -> None:
         log.info("host %s: %s", self.host.name, reason)
         try:
-            await sync_to_async(standing.mark_unreachable)(self.host, reason)
+            await in_thread(standing.mark_unreachable, self.host, reason)
         except DatabaseError as exc:
             log.warning("host %s: standing not written: %s", self.host.name, exc)
 
@@ -97,7 +97,7 @@ class HostFollower:
             async with asyncio.timeout(15):
                 await listening.wait()
             await self._list(engine)
-            await sync_to_async(standing.mark_connected)(self.host, facts.engine_facts(version, info))
+            await in_thread(standing.mark_connected, self.host, facts.engine_facts(version, info))
             self._was_connected = True
             group.create_task(self._ping(engine))
             group.create_task(self._list_regularly(engine))
@@ -149,7 +149,7 @@ class HostFollower:
                 async with agent_for(self.host) as agent:
                     said = await agent.get("/gantry/host", timeout=PING_LIMIT, limit=64 * 1024)
                 if isinstance(said, dict):
-                    await sync_to_async(standing.note_metrics)(self.host, facts.agent_facts(said))
+                    await in_thread(standing.note_metrics, self.host, facts.agent_facts(said))
             except (GantryError, DatabaseError) as exc:
                 log.debug("host %s: no metrics: %s", self.host.name, exc)
             with contextlib.suppress(TimeoutError):

@@ -7,11 +7,11 @@ import json
 import logging
 
 import redis.asyncio
-from asgiref.sync import sync_to_async
 from django.conf import settings
 from django.db import DatabaseError
 from redis.exceptions import RedisError
 
+from controlplane.lib.threads import in_thread
 from hosts.models import Host
 from hosts.watch import standing
 from hosts.watch.follower import HostFollower
@@ -49,7 +49,7 @@ class Watch:
 
     async def _look_once(self) -> None:
         try:
-            hosts = await sync_to_async(_joined)()
+            hosts = await in_thread(_joined)
         except DatabaseError as exc:
             log.warning("database: %s", exc)
             return
@@ -60,7 +60,7 @@ class Watch:
             if host.tunnel_up and await self._mine(host.pk):
                 self._start(host)
             elif not host.tunnel_up and host.is_connected:
-                await sync_to_async(standing.mark_unreachable)(host, "its agent is not connected")
+                await in_thread(standing.mark_unreachable, host, "its agent is not connected")
 
     async def _mine(self, pk: int) -> bool:
         try:
