@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from django.db import models
+from django.urls import reverse
 from django.utils import timezone
 
 from hosts.models import Host
@@ -56,6 +57,9 @@ class Container(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    def get_absolute_url(self) -> str:
+        return reverse("containers:detail", args=[self.pk])
 
     @property
     def short_id(self) -> str:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from django.contrib import messages
+from django.db.models import Q
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import redirect
+from django.utils import timezone
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.http import require_POST
 
@@ -22,14 +26,17 @@ from controlplane.lib.pages import page
 from controlplane.operations.audit import audited, client_ip
 from controlplane.operations.models import UNFINISHED, Operation
 
+# How long a container's row names an operation that went wrong.
+RECENT = timedelta(minutes=10)
+
 
 def container_list(request: HttpRequest) -> HttpResponse:
     """One list over all hosts; search, filters, order and page are in the URL."""
     require(request.user, "container.see")
     found = listing(request, ContainerFilter, seen_by(request.user), sorts=SORTS, default_sort="name")
-    pending = _pending(found.rows)
+    latest = _latest(found.rows)
     for container in found.rows:
-        container.pending = pending.get((container.host_id, container.engine_id))
+        container.latest = latest.get((container.host_id, container.engine_id))
     context = {
         "listing": found,
         "verbs": _permitted_verbs(request),
@@ -40,12 +47,16 @@ def container_list(request: HttpRequest) -> HttpResponse:
     return page(request, "containers/list.html", context)
 
 
-def _pending(rows: list[Container]) -> dict[tuple[int, str], Operation]:
-    """The unfinished operation of each container of the page, in one query."""
-    unfinished = Operation.objects.filter(
-        state__in=UNFINISHED, target_kind="container", target_id__in=[row.engine_id for row in rows]
-    )
-    return {(operation.host_id or 0, operation.target_id): operation for operation in unfinished}
+def _latest(rows: list[Container]) -> dict[tuple[int, str], Operation]:
+    """What each container's row has to say of an operation, in one query: that one is under way, or that the
+    newest went wrong a moment ago.
+    """
+    recent = Q(state__in=UNFINISHED) | Q(finished_at__gt=timezone.now() - RECENT)
+    found = Operation.objects.filter(
+        recent, target_kind="container", target_id__in=[row.engine_id for row in rows]
+    ).order_by("id")
+    newest = {(operation.host_id or 0, operation.target_id): operation for operation in found}
+    return {key: operation for key, operation in newest.items() if not operation.is_finished or operation.went_wrong}
 
 
 def _permitted_verbs(request: HttpRequest) -> list[actions.Verb]:
@@ -60,6 +71,7 @@ def container_detail(request: HttpRequest, pk: int) -> HttpResponse:
         "container": container,
         "verbs": _permitted_verbs(request),
         "operations": operations[:10],
+        "latest": operations.first(),
         "pending": operations.filter(state__in=UNFINISHED).first(),
         "rename_form": RenameForm(initial={"name": container.name}),
         "can_exec": allows(request.user, "container.exec", container),
@@ -150,6 +162,7 @@ def rename(request: HttpRequest, pk: int) -> HttpResponse:
         form.cleaned_data["name"],
         ip=client_ip(request),
     )
+    messages.info(request, operation.title, extra_tags=f"operation-{operation.pk}")
     return _back(request, operation)
 
 

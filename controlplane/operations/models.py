@@ -92,6 +92,10 @@ class Operation(models.Model):
         return self.state in FINISHED
 
     @property
+    def went_wrong(self) -> bool:
+        return self.state in (State.FAILED, State.LOST)
+
+    @property
     def is_bulk(self) -> bool:
         return self.kind == "bulk"
 
