@@ -50,19 +50,42 @@ def claim(operation_id: int) -> Operation | None:
 
 
 def _must_wait(operation: Operation) -> bool:
-    if operation.lane:
-        ahead = Operation.objects.filter(lane=operation.lane).filter(
-            Q(state=State.RUNNING) | Q(state=State.QUEUED, pk__lt=operation.pk)
-        )
-        if ahead.exists():
-            return True
-    kind = kinds.find(operation.kind)
-    if kind is None or not kind.heavy or operation.host is None:
+    if _ahead(operation).exists():
+        return True
+    if not _is_heavy(operation) or operation.host is None:
         return False
     # Locks the host's row, so that two workers cannot both see the last free place.
     host = type(operation.host)._default_manager.select_for_update().get(pk=operation.host.pk)
-    running = Operation.objects.filter(host=host, state=State.RUNNING, kind__in=kinds.heavy_names())
-    return running.count() >= host.pull_limit
+    return _heavy_on(operation).count() >= host.pull_limit
+
+
+def waits_for(operation: Operation) -> list[Operation]:
+    """What a queued operation waits for, the first to run first; empty when only for a worker."""
+    if operation.state != State.QUEUED:
+        return []
+    ahead = list(_ahead(operation).order_by("-state", "id"))  # "running" before "queued"
+    if ahead or not _is_heavy(operation) or operation.host is None:
+        return ahead
+    heavy = list(_heavy_on(operation).order_by("id"))
+    return heavy if len(heavy) >= operation.host.pull_limit else []
+
+
+def _ahead(operation: Operation) -> QuerySet[Operation]:
+    """Those of its lane that come first."""
+    if not operation.lane:
+        return Operation.objects.none()
+    return Operation.objects.filter(lane=operation.lane).filter(
+        Q(state=State.RUNNING) | Q(state=State.QUEUED, pk__lt=operation.pk)
+    )
+
+
+def _is_heavy(operation: Operation) -> bool:
+    kind = kinds.find(operation.kind)
+    return kind is not None and kind.heavy
+
+
+def _heavy_on(operation: Operation) -> QuerySet[Operation]:
+    return Operation.objects.filter(host=operation.host, state=State.RUNNING, kind__in=kinds.heavy_names())
 
 
 def finish(operation: Operation, state: str, *, error: str = "", hint: str = "") -> bool:

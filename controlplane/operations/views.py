@@ -11,7 +11,7 @@ from controlplane.access.decide import allows, fetch, require, visible
 from controlplane.access.middleware import signed_in
 from controlplane.lib.lists import listing
 from controlplane.lib.pages import page
-from controlplane.operations import actions, kinds
+from controlplane.operations import actions, kinds, lifecycle
 from controlplane.operations.audit import client_ip
 from controlplane.operations.filters import AuditFilter, OperationFilter
 from controlplane.operations.models import AuditEntry, Operation, State
@@ -43,9 +43,12 @@ def operation_detail(request: HttpRequest, pk: int) -> HttpResponse:
     """One operation: progress, output, error with its next step, children."""
     operation = _get(request, pk)
     kind = kinds.find(operation.kind)
+    target = kind.find_target(operation) if kind else None
     too_late = bool(kind and kind.cancel_note and operation.state == State.RUNNING)
     context = {
         "operation": operation,
+        "target_url": target.get_absolute_url() if target and hasattr(target, "get_absolute_url") else "",
+        "waits_for": lifecycle.waits_for(operation),
         "children": operation.children.order_by("id"),
         "can_cancel": not operation.is_finished
         and not operation.cancel_requested

@@ -23,6 +23,7 @@ def test_two_of_one_lane_run_one_after_the_other(administrator: User, host: Host
     running = lifecycle.claim(first.pk)
     assert running is not None
     assert lifecycle.claim(second.pk) is None
+    assert lifecycle.waits_for(second) == [first]
 
     assert lifecycle.finish(running, State.SUCCEEDED)
     assert second in lifecycle.waiting(running)
@@ -43,6 +44,8 @@ def test_a_host_runs_no_more_heavy_ones_than_its_limit(administrator: User, host
 
     claimed = [lifecycle.claim(operation.pk) for operation in here]
     assert [bool(one) for one in claimed] == [True, True, False]
+    assert lifecycle.waits_for(here[2]) == here[:2]
+    assert lifecycle.waits_for(there) == []
     assert lifecycle.claim(there.pk), "another host has its own limit"
 
     assert claimed[0] is not None
