@@ -16,7 +16,6 @@ pytestmark = [pytest.mark.podman, pytest.mark.root, pytest.mark.redis_server]
 def stage(podman_engine: EngineProcess, busybox_loaded: Callable[[EngineProcess], str]) -> Iterator[Stage]:
     busybox_loaded(podman_engine)
     with Stage(podman_engine) as stage:
-        stage.cookies = {"admin": stage.cookie("admin")}  # type: ignore[attr-defined]
         yield stage
 
 
