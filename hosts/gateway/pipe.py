@@ -100,9 +100,8 @@ class Pipe:
             message = await self.ws.receive()
             # uvloop raises RuntimeError to who writes to a closed transport, where asyncio passes over it.
             if message.type is aiohttp.WSMsgType.BINARY and not self.in_ended:
-                if self.writer.is_closing():
-                    raise Reset("the local side is gone")
-                self.writer.write(message.data)
+                if not self.writer.is_closing():
+                    self.writer.write(message.data)
                 await self.writer.drain()
             elif message.type is aiohttp.WSMsgType.PING:
                 await self.ws.pong(message.data)
