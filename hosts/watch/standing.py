@@ -46,4 +46,4 @@ def note_metrics(host: Host, fields: dict[str, Any]) -> None:
     """Store what the agent measures."""
     with transaction.atomic():
         Host.objects.filter(pk=host.pk).update(last_seen_at=timezone.now(), **fields)
-        publish(f"host.{host.pk}", "hosts.metrics")
+        publish(f"host.{host.pk}")
