@@ -35,7 +35,9 @@ class ExplainErrors:
 
     def _answer(self, request: HttpRequest, error: GantryError) -> HttpResponse:
         template = "errors/toast.html" if request.htmx else f"errors/{self._page(error)}.html"  # type: ignore[attr-defined]
-        response = render(request, template, {"error": error}, status=error.status)
+        # An engine's error has the engine's status, and a host may answer with any number.
+        status = error.status if 400 <= error.status < 600 else 502
+        response = render(request, template, {"error": error}, status=status)
         if request.htmx:  # type: ignore[attr-defined]
             response["HX-Retarget"], response["HX-Reswap"] = "#toasts", "beforeend"
         return response
