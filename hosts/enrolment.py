@@ -15,11 +15,15 @@ from django.utils import timezone
 
 from controlplane.access.models import hash_token
 from controlplane.lib.live import publish
+from controlplane.lib.throttle import Throttle
 from controlplane.operations.audit import record
 from controlplane.operations.models import Outcome
 from hosts.gateway.keys import parse_public_key
 from hosts.models import EnrolmentToken, Host
 from hosts.tls import pinned_fingerprint
+
+# Anybody may try tokens, which are too long to guess; but not fill the audit trail with it.
+STRANGERS = Throttle("enrol", most=20, seconds=300)
 
 
 class EnrolmentRefused(Exception):
@@ -64,7 +68,8 @@ def enrol(applicant: Applicant) -> Host:
     """Let the machine in as the token's host; its former key, if any, ends. Raises EnrolmentRefused."""
     token = EnrolmentToken.objects.filter(token_hash=hash_token(applicant.token)).select_related("host").first()
     if token is None:
-        record(AnonymousUser(), "host.enrol", outcome=Outcome.REFUSED, detail="unknown token", ip=applicant.ip)
+        if STRANGERS.count(applicant.ip or "") <= STRANGERS.most:
+            record(AnonymousUser(), "host.enrol", outcome=Outcome.REFUSED, detail="unknown token", ip=applicant.ip)
         raise EnrolmentRefused(403, "This enrolment token is not known here.", _AGAIN)
     with transaction.atomic():
         now = timezone.now()
