@@ -63,7 +63,7 @@ class LogConsumer(SignedInConsumer):
         try:
             message = json.loads(text_data or "")
             confirmed, ping = message["ack"], message.get("ping")
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             confirmed, ping = None, None
         if not isinstance(confirmed, int) or not self.confirmed <= confirmed <= self.sent:
             await self.close(BAD_QUERY)
