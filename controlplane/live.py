@@ -14,7 +14,7 @@ from django.db.models import Model, QuerySet
 from containers.models import Container
 from controlplane.access.decide import allows, visible
 from controlplane.lib.lists import row_ids
-from controlplane.lib.live import LAYER_ERRORS, group
+from controlplane.lib.live import LAYER_ERRORS, group, redis_run
 from controlplane.lib.sockets import SignedInConsumer
 from controlplane.lib.threads import in_thread
 from controlplane.operations.models import Operation
@@ -26,6 +26,7 @@ COALESCE_SECONDS = 0.25
 MOST_TOPICS = 40
 # Redis may have lost our subscriptions (flushed, restarted); asking again is idempotent.
 RESUBSCRIBE_SECONDS = 5.0
+COME_AGAIN = 1012  # the WebSocket close code of a service that has restarted
 
 VERBS = {
     "hosts": "host.see",
@@ -103,9 +104,19 @@ class LiveConsumer(SignedInConsumer):
                 return  # the renewer tries again
 
     async def _renew(self) -> None:
-        """Subscribe again, and leave the topics whose right has ended meanwhile."""
+        """Subscribe again, and leave the topics whose right has ended meanwhile.
+
+        Once Redis is another than it was, the page is sent away: what was told while it was gone has reached nobody,
+        and a page that connects anew fetches everything.
+        """
+        known = await redis_run()
         while True:
             await asyncio.sleep(RESUBSCRIBE_SECONDS)
+            present = await redis_run()
+            if known and present and present != known:
+                await self.close(COME_AGAIN)
+                return
+            known = known or present
             try:
                 await self._leave(self.topics - await in_thread(self._permitted, set(self.topics)))
             except (DatabaseError, *LAYER_ERRORS) as exc:

@@ -6,9 +6,12 @@ A topic is `kind` or `kind.<id>`. Facts carry no data, so that filters, paging a
 from __future__ import annotations
 
 import logging
+import time
 
+import redis.asyncio
 from asgiref.sync import async_to_sync
 from channels.layers import get_channel_layer
+from django.conf import settings
 from django.db import transaction
 from redis.exceptions import RedisError
 
@@ -17,6 +20,26 @@ log = logging.getLogger(__name__)
 # What a channel layer raises when Redis is away. Live facts are a courtesy: a page that missed one fetches
 # again when its socket reconnects, and no change may fail because of them.
 LAYER_ERRORS = (RedisError, OSError, TimeoutError)
+
+
+# A page may ask what Redis it is this often without a question of its own.
+RUN_KEPT_SECONDS = 2.0
+_run: tuple[float, str] = (-RUN_KEPT_SECONDS, "")
+
+
+async def redis_run() -> str:
+    """What the present Redis process calls itself; "" while it is away. Another answer than before: facts were lost."""
+    global _run
+    now = time.monotonic()
+    if now - _run[0] < RUN_KEPT_SECONDS:
+        return _run[1]
+    try:
+        async with redis.asyncio.Redis.from_url(settings.REDIS_URL, socket_timeout=2) as client:
+            found = str((await client.info("server"))["run_id"])
+    except (RedisError, OSError, KeyError):
+        return ""
+    _run = (now, found)
+    return found
 
 
 def group(topic: str) -> str:

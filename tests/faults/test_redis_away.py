@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
+from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection
 
 from tests.faults.person import Person
@@ -59,26 +60,45 @@ def test_a_redis_killed_over_and_over_is_waited_for(up: Up, person: Person, engi
     is done afterwards, by the same worker."""
     worker = up.pids("worker")
     asked = []
+    for round_ in range(4):
+        up.kill("redis")
+        eventually(lambda: not up.is_whole(), what="it is missed")
+        asked.append(person.run(1, image, unique(f"round{round_}"), "sleep 1000"))
+        eventually(lambda: up.pids("redis"), timeout=30, what="it is started again")
+    eventually(up.is_whole, timeout=60, what="all parts are back")
+    eventually(lambda: all(map(person.is_finished, asked)), timeout=60, what="what was asked for is done")
+    assert [person.operation(each).state for each in asked] == ["succeeded"] * 4
+    assert up.pids("worker") == worker, "the worker itself has found it again"
     with person.socket("/ws/live?topics=containers") as live:
         watched(live)
-        for round_ in range(4):
-            up.kill("redis")
-            eventually(lambda: not up.is_whole(), what="it is missed")
-            asked.append(person.run(1, image, unique(f"round{round_}"), "sleep 1000"))
-            eventually(lambda: up.pids("redis"), timeout=30, what="it is started again")
-        eventually(up.is_whole, timeout=60, what="all parts are back")
-        eventually(lambda: all(map(person.is_finished, asked)), timeout=60, what="what was asked for is done")
-        assert [person.operation(each).state for each in asked] == ["succeeded"] * 4
-        assert up.pids("worker") == worker, "the worker itself has found it again"
-        while changed(live):
-            pass
         engine.run(image, "sleep", "1000", name=unique("after"))
-        eventually(lambda: "containers" in changed(live), timeout=10, what="a page open all the while hears again")
+        eventually(lambda: "containers" in changed(live), timeout=15, what="pages hear of changes again")
+    engine.remove_containers()
+
+
+def test_a_page_misses_nothing_that_happened_while_redis_was_away(
+    up: Up, person: Person, engine: Dockerd, image: str
+) -> None:
+    """The fact that a container came was told to nobody: the open page is sent to connect anew, and fetches all."""
+    name = unique("unheard")
     with person.socket("/ws/live?topics=containers") as live:
         watched(live)
-        engine.run(image, "sleep", "1000", name=unique("later"))
-        eventually(lambda: "containers" in changed(live), timeout=10, what="and so does one opened afterwards")
+        up.kill("redis")
+        engine.run(image, "sleep", "1000", name=name)
+        eventually(lambda: person.container(name), timeout=20, what="the mirror follows without Redis")
+        eventually(lambda: sent_away(live), timeout=30, what="the page is told")
     engine.remove_containers()
+
+
+def sent_away(live: ClientConnection) -> bool:
+    """Whether the socket was closed as by a service that restarts."""
+    try:
+        live.recv(timeout=1)
+    except TimeoutError:
+        return False
+    except ConnectionClosed as exc:
+        return exc.rcvd is not None and exc.rcvd.code == 1012
+    return False
 
 
 class OnForeignRedis(Up):
