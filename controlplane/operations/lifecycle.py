@@ -24,6 +24,8 @@ from controlplane.operations.models import (
 log = logging.getLogger(__name__)
 
 MOST_ATTEMPTS = 3
+# Of any kind. A host that never answers would else hold every thread of the worker, and with them all other hosts.
+MOST_ON_A_HOST = 12
 
 
 def claim(operation_id: int) -> Operation | None:
@@ -52,11 +54,13 @@ def claim(operation_id: int) -> Operation | None:
 def _must_wait(operation: Operation) -> bool:
     if _ahead(operation).exists():
         return True
-    if not _is_heavy(operation) or operation.host is None:
+    if operation.host is None:
         return False
     # Locks the host's row, so that two workers cannot both see the last free place.
     host = type(operation.host)._default_manager.select_for_update().get(pk=operation.host.pk)
-    return _heavy_on(operation).count() >= host.pull_limit
+    if _running_on(operation).count() >= MOST_ON_A_HOST:
+        return True
+    return _is_heavy(operation) and _heavy_on(operation).count() >= host.pull_limit
 
 
 def waits_for(operation: Operation) -> list[Operation]:
@@ -64,10 +68,20 @@ def waits_for(operation: Operation) -> list[Operation]:
     if operation.state != State.QUEUED:
         return []
     ahead = list(_ahead(operation).order_by("-state", "id"))  # "running" before "queued"
-    if ahead or not _is_heavy(operation) or operation.host is None:
+    if ahead or operation.host is None:
         return ahead
+    running = list(_running_on(operation).order_by("id"))
+    if len(running) >= MOST_ON_A_HOST:
+        return running
+    if not _is_heavy(operation):
+        return []
     heavy = list(_heavy_on(operation).order_by("id"))
     return heavy if len(heavy) >= operation.host.pull_limit else []
+
+
+def _running_on(operation: Operation) -> QuerySet[Operation]:
+    """What runs on its host now."""
+    return Operation.objects.filter(host=operation.host_id, state=State.RUNNING)
 
 
 def _ahead(operation: Operation) -> QuerySet[Operation]:

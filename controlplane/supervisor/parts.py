@@ -113,7 +113,8 @@ def _worker() -> tuple[str, ...]:
     # Celery warns against root because of pickled messages; ours are JSON only (CELERY_ACCEPT_CONTENT).
     command = [sys.executable, "-W", "ignore:You're running the worker", "-m", "celery", "--quiet"]
     command += ["-A", "controlplane", "worker", "--loglevel", "WARNING"]
-    command += ["--pool", "threads", "--concurrency", "32", "--hostname", f"worker-{os.getpid()}@%h"]
+    # Threads are made as they are needed and mostly wait: three pulls on each of 20 hosts are 60.
+    command += ["--pool", "threads", "--concurrency", "64", "--hostname", f"worker-{os.getpid()}@%h"]
     command += ["--without-gossip", "--without-mingle"]
     return tuple(command)
 
