@@ -41,6 +41,17 @@ document.addEventListener("htmx:beforeSwap", (event) => {
   toast({ tone: "bad", text: `That did not work: the server answered ${xhr.status}.` });
 });
 
+// A live refresh that set out before a filter was changed may come back after the filter's own answer: it would put
+// the old rows back, for good. It is asked again, with the address the list has now.
+document.addEventListener("htmx:beforeSwap", (event) => {
+  const { elt, requestConfig } = event.detail;
+  const isLive = requestConfig.triggeringEvent?.type.startsWith("live:");
+  const address = elt.getAttribute("hx-get");
+  if (!isLive || !address || address === requestConfig.path) return;
+  event.detail.shouldSwap = false;
+  htmx.ajax("GET", address, { source: elt, target: elt, swap: "morph:outerHTML" });
+});
+
 document.addEventListener("htmx:sendError", (event) => {
   if (event.detail.requestConfig.verb === "get") return;
   toast({ tone: "bad", text: "Gantry did not answer. Nothing was changed; try again once the connection is back." });

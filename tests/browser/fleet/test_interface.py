@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from playwright.sync_api import ConsoleMessage, Page, WebSocketRoute, expect
+from playwright.sync_api import ConsoleMessage, Page, Route, WebSocketRoute, expect
 
 PAGES = (
     "/",
@@ -126,6 +126,28 @@ def test_a_filter_goes_into_the_address_and_the_field_keeps_the_keyboard(page: P
     expect(page.get_by_label("Search containers")).to_be_focused()
     page.get_by_role("link", name="Clear the filters").click()
     expect(page).to_have_url(re.compile(r"/containers/$"))
+
+
+def test_a_late_live_answer_does_not_undo_a_filter(page: Page) -> None:
+    held: list[Route] = []
+    page.goto("/containers/")
+    expect(page.locator("[data-live-status=live]")).to_be_attached()
+
+    def hold(route: Route) -> None:
+        if held:
+            route.continue_()
+        else:
+            held.append(route)
+
+    page.route(re.compile(r"/containers/$"), hold)
+    with page.expect_request(re.compile(r"/containers/$")):
+        page.evaluate("() => document.body.dispatchEvent(new Event('live:containers'))")
+    page.get_by_label("State", exact=True).select_option("paused")
+    filtered = page.locator("#listing[hx-get='/containers/?state=paused']")
+    expect(filtered).to_be_attached()
+    with page.expect_response(re.compile(r"state=paused$")):  # the late answer is thrown away and asked for anew
+        held[0].continue_()
+    expect(filtered).to_be_attached()
 
 
 def test_a_lost_connection_is_said_and_taken_back_without_a_reload(page: Page) -> None:
