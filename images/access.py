@@ -31,6 +31,8 @@ def select(actor: Actor, keys: Iterable[str]) -> list[ImageTag]:
     """The seen rows that `keys` name, by reference and host; keys that name nothing are left out."""
     wanted = Q(pk=None)
     for text in list(keys)[:MOST_SELECTED]:
+        if "\0" in text:  # PostgreSQL refuses to be asked for it
+            continue
         host, _, rest = text.partition("|")
         engine_id, _, reference = rest.partition("|")
         match = Q(image__engine_id=engine_id, reference=reference)

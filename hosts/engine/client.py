@@ -30,6 +30,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from yarl import URL
 
 from controlplane.lib.errors import InvalidArgument
+from controlplane.lib.foreign import foreign_json
 from hosts.engine.errors import EngineProtocolError, EngineTimeout, EngineUnreachable, error_of_body
 from hosts.engine.hijack import HijackedStream, open_hijacked
 from hosts.engine.messages import LARGEST_MESSAGE, MessageSplitter
@@ -260,7 +261,7 @@ def _decoded(response: aiohttp.ClientResponse, content: bytes) -> Any:
     if response.content_type == "text/plain":
         return content.decode(errors="replace")
     try:
-        return json.loads(content)
+        return foreign_json(content)
     except (ValueError, RecursionError) as error:
         raise EngineProtocolError(
             f"Expected JSON from {response.method} {response.url.path}, found {content[:80]!r}: {error}.",

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import re
 from typing import Any
 
+from controlplane.lib.foreign import foreign_json
 from hosts.engine.errors import EngineProtocolError
 
 LARGEST_MESSAGE = 1024 * 1024
@@ -75,7 +75,7 @@ def _parse(text: bytes, limit: int) -> dict[str, Any]:
     if len(text) > limit:
         raise EngineProtocolError(f"Expected messages of at most {limit} bytes, found {len(text)}.")
     try:
-        value = json.loads(text)
+        value = foreign_json(text)
     except (ValueError, RecursionError) as error:
         raise EngineProtocolError(f"Expected a JSON object, found {text[:80]!r}: {error}.") from error
     assert isinstance(value, dict)

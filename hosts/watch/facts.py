@@ -42,15 +42,19 @@ def _kind(components: list[str]) -> str:
     return "docker"
 
 
+def _is_amount(value: object) -> bool:
+    """Something a page can draw: neither infinite, nor no number at all (both are JSON to Python), nor beyond sense."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 2**63
+
+
 def agent_facts(said: dict[str, Any]) -> dict[str, Any]:
     """Fields of Host from the agent's /gantry/host."""
     metrics: dict[str, Any] = {"at": timezone.now().isoformat()}
     for key in METRICS:
-        value = said.get(key)
-        if isinstance(value, int | float) and not isinstance(value, bool):
-            metrics[key] = value
+        if _is_amount(said.get(key)):
+            metrics[key] = said[key]
     load = said.get("load")
-    if isinstance(load, list) and all(isinstance(part, int | float) for part in load):
+    if isinstance(load, list) and all(_is_amount(part) for part in load):
         metrics["load"] = load[:3]
     engine = said.get("engine")
     if isinstance(engine, dict):
