@@ -50,7 +50,7 @@ class Host(models.Model):
     # The agent's connection, as the gateway sees it; `state` also asks that the engine answers.
     tunnel_up = models.BooleanField(default=False)
     last_seen_at = models.DateTimeField(null=True, blank=True)
-    # When its containers, images were last listed in full, or an event was applied.
+    # When its containers and images were last listed in full.
     observed_at = models.DateTimeField(null=True, blank=True)
 
     agent_version = models.CharField(max_length=40, blank=True)

@@ -122,6 +122,7 @@ class HostFollower:
         while True:
             await asyncio.sleep(FULL_LIST_SECONDS * random.uniform(0.8, 1.2))
             await self._list(engine)
+            await in_thread(standing.note_listed, self.host)
 
     async def _apply(self, engine: Engine, queue: asyncio.Queue[Event]) -> None:
         async for events in _gathered(queue):
@@ -152,6 +153,8 @@ class HostFollower:
                     await in_thread(standing.note_metrics, self.host, facts.agent_facts(said))
             except (GantryError, DatabaseError) as exc:
                 log.debug("host %s: no metrics: %s", self.host.name, exc)
+            except Exception as exc:  # noqa: BLE001  an outermost loop as well: what an agent says ends nothing
+                log.warning("host %s: what its agent says was not understood", self.host.name, exc_info=exc)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(METRICS_SECONDS * random.uniform(0.9, 1.1)):
                     await self._measure_now.wait()

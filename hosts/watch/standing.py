@@ -42,6 +42,13 @@ def mark_unreachable(host: Host, reason: str) -> None:
             publish("hosts", f"host.{host.pk}", "containers", "images")
 
 
+def note_listed(host: Host) -> None:
+    """Everything on it has been listed once more."""
+    with transaction.atomic():
+        Host.objects.filter(pk=host.pk).update(observed_at=timezone.now())
+        publish(f"host.{host.pk}")
+
+
 def note_metrics(host: Host, fields: dict[str, Any]) -> None:
     """Store what the agent measures."""
     with transaction.atomic():
