@@ -153,7 +153,7 @@ class HostFollower:
                     await in_thread(standing.note_metrics, self.host, facts.agent_facts(said))
             except (GantryError, DatabaseError) as exc:
                 log.debug("host %s: no metrics: %s", self.host.name, exc)
-            except Exception as exc:  # noqa: BLE001  an outermost loop as well: what an agent says ends nothing
+            except Exception as exc:  # an outermost loop as well: what an agent says ends nothing
                 log.warning("host %s: what its agent says was not understood", self.host.name, exc_info=exc)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(METRICS_SECONDS * random.uniform(0.9, 1.1)):
