@@ -49,7 +49,9 @@ class Up:
             raise
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: object, *_: object) -> None:
+        if kind is not None:
+            print(self.output[-20_000:])
         self.close()
 
     @property
