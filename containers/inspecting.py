@@ -8,6 +8,7 @@ from typing import Any
 
 from asgiref.sync import async_to_sync
 
+from containers.conditions import conditions
 from containers.models import Container
 from hosts.engine import EngineError, EngineProtocolError, EngineUnreachable, engine_for, explain
 
@@ -28,6 +29,10 @@ class Inspection:
     @property
     def text(self) -> str:
         return json.dumps(self.data, indent=2, ensure_ascii=False)
+
+    @property
+    def conditions(self) -> list[tuple[str, str]]:
+        return conditions(self.data)
 
 
 def inspect_container(container: Container, *, reveal: bool) -> Inspection:
