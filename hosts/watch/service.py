@@ -35,8 +35,8 @@ class Watch:
         listener = asyncio.create_task(self._listen())
         try:
             while True:
+                self.look.clear()  # before the look: what is told while it goes on makes another
                 await self._look_once()
-                self.look.clear()
                 try:
                     async with asyncio.timeout(LOOK_SECONDS):
                         await self.look.wait()
