@@ -91,6 +91,8 @@ async def _run(work: Work) -> None:
         if container_id is None:
             if work.params.get("pull") or not await has_image(engine, reference):
                 await pull(work, engine, reference, work.params.get("login", ""))
+            # Ends this run when another worker has taken the operation over, as it does from one that was asleep.
+            await work.checkpoint()
             container_id = await _create(work, engine)
         work.result["container_id"] = container_id
         await work.made("container", container_id, work.params["name"] or container_id[:12])

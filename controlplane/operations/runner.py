@@ -72,7 +72,10 @@ class Work:
         await self.checkpoint()
 
     async def checkpoint(self) -> None:
-        """Write what was said and `result` now: what follows must not be done without a trace of it."""
+        """Write what was said and `result` now: what follows must not be done without a trace of it.
+
+        Raises Superseded when another has taken the operation over: then what follows must not be done at all.
+        """
         self._dirty = True
         await self.flush()
 
@@ -157,6 +160,8 @@ async def _outcome(body: asyncio.Task[None], operation: Operation) -> tuple[str,
         if not body.cancelled():
             raise  # we are being cancelled, not the work
         return State.CANCELLED, "", ""
+    except Superseded:
+        return State.LOST, "", ""  # which is not written: the checkpoint that follows raises it again
     except GantryError as exc:
         return State.FAILED, exc.message, exc.hint
     except Exception as exc:

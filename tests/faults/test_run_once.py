@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
 
 from containers.work import OPERATION_LABEL
-from tests.fakes.engine import LyingEngine, silent
+from tests.fakes.engine import LyingEngine, answers, silent
 from tests.faults.agents import joined
 from tests.faults.person import Person
 from tests.support.engines import Dockerd, unique
@@ -91,5 +93,39 @@ def test_a_worker_that_was_only_stopped_writes_nothing_when_it_wakes(
                 os.kill(pid, signal.SIGCONT)
         eventually(up.is_whole, timeout=30)
         assert person.operation(operation).state == "succeeded"
+        assert len(made_by(engine, operation)) == 1
+    engine.remove_containers()
+
+
+def test_a_worker_that_slept_before_the_create_makes_no_second_container(
+    up: Up, person: Person, engine: Dockerd, image: str
+) -> None:
+    """It wakes with the answer it waited for in its hand, and the next call would be the create."""
+    answered = threading.Event()
+
+    async def late(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await asyncio.to_thread(answered.wait, 120)
+        await answers({"Id": "sha256:0"})(reader, writer)
+
+    with (
+        LyingEngine(late, about="/images/127", truth=engine.socket) as liar,
+        joined(up, unique("host"), liar.socket) as agent,
+    ):
+        eventually(lambda: person.host_state(agent.host) == "connected", timeout=30)
+        operation = person.run(agent.host, image, "", "sleep 1000")
+        eventually(lambda: liar.lies, timeout=30, what="it asks whether the image is there")
+        asleep = up.pids("worker")
+        for pid in asleep:
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            liar.about = NOTHING
+            with second_worker(up):
+                eventually(lambda: person.is_finished(operation), timeout=60, what="another has done it")
+        finally:
+            answered.set()
+            for pid in asleep:
+                os.kill(pid, signal.SIGCONT)
+        taken_over = f"operation {operation} was taken over while it ran here"
+        eventually(lambda: taken_over in up.output, timeout=30, what="the sleeper has seen that it is not its turn")
         assert len(made_by(engine, operation)) == 1
     engine.remove_containers()
