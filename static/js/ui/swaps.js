@@ -18,6 +18,24 @@ if (window.Idiomorph) {
   });
 }
 
+function isLive(event) {
+  return Boolean(event.detail.requestConfig.triggeringEvent?.type.startsWith("live:"));
+}
+
+// What a page is about was removed while somebody reads it: the last of it stays (its logs, a terminal's screen),
+// says so, and is asked for no more.
+function keepLastOf(element) {
+  const last = element.cloneNode(true);
+  for (const name of ["hx-get", "hx-trigger", "data-live"]) last.removeAttribute(name);
+  for (const pill of last.querySelectorAll(".page-head .state.pill, :scope > .state.pill")) {
+    pill.className = "state idle pill";
+    pill.querySelector(".word").textContent = "removed";
+  }
+  last.querySelector(".page-head .actions")?.remove();
+  element.replaceWith(last);
+  toast({ tone: "warn", text: "This was removed meanwhile. What the page shows is the last of it." });
+}
+
 document.addEventListener("htmx:beforeSwap", (event) => {
   const { xhr } = event.detail;
   if (new URL(xhr.responseURL || location.href, location.href).pathname.startsWith("/login")) {
@@ -34,6 +52,10 @@ document.addEventListener("htmx:beforeSwap", (event) => {
   event.detail.shouldSwap = false;
   // A live refresh that fails is not the reader's doing: the banner of live.js speaks for a lost server.
   if (event.detail.requestConfig.verb === "get" && xhr.status >= 500) return;
+  if (xhr.status === 404 && isLive(event)) {
+    keepLastOf(event.detail.elt);
+    return;
+  }
   if (xhr.status === 404) {
     location.reload();
     return;
@@ -45,9 +67,8 @@ document.addEventListener("htmx:beforeSwap", (event) => {
 // the old rows back, for good. It is asked again, with the address the list has now.
 document.addEventListener("htmx:beforeSwap", (event) => {
   const { elt, requestConfig } = event.detail;
-  const isLive = requestConfig.triggeringEvent?.type.startsWith("live:");
   const address = elt.getAttribute("hx-get");
-  if (!isLive || !address || address === requestConfig.path) return;
+  if (!isLive(event) || !address || address === requestConfig.path) return;
   event.detail.shouldSwap = false;
   htmx.ajax("GET", address, { source: elt, target: elt, swap: "morph:outerHTML" });
 });

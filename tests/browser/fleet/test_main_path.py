@@ -140,6 +140,21 @@ def test_what_somebody_does_with_the_docker_cli_shows_at_once(
     expect(page.locator("main")).to_contain_text("No container matches", timeout=3_000)
 
 
+def test_what_one_reads_stays_when_somebody_removes_it(
+    page: Page, fleet: Fleet, engines: dict[str, Dockerd], running: Callable[..., str]
+) -> None:
+    name = unique("read")
+    running("first", name, "sh", "-c", "echo last words; sleep 1000")
+    row = page.locator("tbody tr", has_text=name)
+    page.goto(f"/containers/?q={name}")
+    row.get_by_label(f"Logs of {name}").click()
+    expect(page.locator(".logs")).to_contain_text("last words")
+    engines["first"].cli("rm", "-f", name)
+    expect(page.locator(".page-head .state.pill")).to_have_text("removed")
+    expect(page.locator(".logs")).to_contain_text("The container has been removed")
+    expect(page.locator(".logs")).to_contain_text("last words")
+
+
 def test_several_are_stopped_at_once_and_shown_before(
     page: Page, engines: dict[str, Dockerd], running: Callable[..., str]
 ) -> None:
