@@ -8,6 +8,7 @@ from django import forms
 
 from controlplane.access.decide import Actor, visible
 from controlplane.lib.errors import InvalidArgument
+from controlplane.lib.lists import row_ids
 from hosts.models import Environment, Host, HostState
 from images.reference import parse
 
@@ -20,7 +21,18 @@ def reference_field(text: str) -> str:
         raise forms.ValidationError(f"{exc.message} {exc.hint}".strip()) from exc
 
 
-class HostsField(forms.ModelMultipleChoiceField):
+class RowsField(forms.ModelMultipleChoiceField):
+    """Several rows by their ids. Django hands an id of any length on to the database, which breaks over it."""
+
+    def clean(self, value: Any) -> Any:
+        for text in value or []:
+            if not row_ids([str(text)]):
+                message = self.error_messages["invalid_pk_value"]
+                raise forms.ValidationError(message, code="invalid_pk_value", params={"pk": str(text)[:40]})
+        return super().clean(value)
+
+
+class HostsField(RowsField):
     """Several hosts; the label says which are out of contact."""
 
     widget = forms.CheckboxSelectMultiple(attrs={"class": "form-check-input"})
@@ -46,7 +58,7 @@ class PullForm(forms.Form):
         ),
     )
     everywhere = forms.BooleanField(required=False, label="All connected hosts")
-    environments = forms.ModelMultipleChoiceField(
+    environments = RowsField(
         queryset=Environment.objects.all(),
         required=False,
         widget=forms.CheckboxSelectMultiple(attrs={"class": "form-check-input"}),
