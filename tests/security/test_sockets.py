@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 
 import pytest
 from asgiref.sync import sync_to_async
@@ -24,7 +25,12 @@ from tests.security.fleet import Fleet, make
 from tests.security.routes import SOCKETS, address
 from tests.support.redis import RedisServer
 
-pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.redis_server]
+pytestmark = [
+    pytest.mark.django_db(transaction=True),
+    pytest.mark.redis_server,
+    # The channel layer keeps a connection to Redis for each event loop and has no way to close it; a test has a loop.
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
 
 HOST = "127.0.0.1:8420"
 OWN = f"http://{HOST}"
@@ -56,6 +62,13 @@ def fleet(transactional_db: None, redis_server: RedisServer) -> Fleet:
     fleet = make()
     Operation.objects.filter(pk=fleet.operation.pk).update(state=State.RUNNING)
     return fleet
+
+
+@pytest.fixture(autouse=True)
+def _leave_nothing_for_the_next() -> Iterator[None]:
+    """What a test has left is collected here, where the warnings of it are expected."""
+    yield
+    gc.collect()
 
 
 def cookie(user: User) -> str:
