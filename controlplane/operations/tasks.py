@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from celery import shared_task
+from django.core.management import call_command
 from django.utils import timezone
 
 from controlplane.operations import actions, lifecycle, runner
@@ -34,6 +35,7 @@ def sweep() -> None:
 
 @shared_task(name="operations.prune")
 def prune() -> None:
-    """Drop operations that ended long ago; the audit trail keeps who did what."""
+    """Drop operations that ended long ago, and sessions that expired; the audit trail keeps who did what."""
+    call_command("clearsessions")
     old = Operation.objects.filter(state__in=FINISHED, finished_at__lt=timezone.now() - KEEP_FOR)
     old.filter(parent=None).delete()

@@ -5,11 +5,12 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
+from django.contrib.sessions.models import Session
 from django.utils import timezone
 
 from controlplane.access.models import User
-from controlplane.operations import actions, lifecycle
-from controlplane.operations.models import HEARTBEAT_LIMIT, Operation, State
+from controlplane.operations import actions, lifecycle, tasks
+from controlplane.operations.models import HEARTBEAT_LIMIT, AuditEntry, Operation, State
 from tests.operations.conftest import request
 
 
@@ -75,3 +76,15 @@ def test_a_parent_nobody_summed_up_is_summed_up(administrator: User, state: str)
     lifecycle.settle_orphans()
     parent.refresh_from_db()
     assert parent.state == state
+
+
+def test_what_is_old_is_dropped_and_the_trail_stays(administrator: User) -> None:
+    old = actions.start(administrator, request())
+    fresh = actions.start(administrator, request())
+    ended = timezone.now() - tasks.KEEP_FOR - timedelta(days=1)
+    Operation.objects.filter(pk=old.pk).update(state=State.SUCCEEDED, finished_at=ended)
+    Session.objects.create(session_key="gone", session_data="", expire_date=timezone.now() - timedelta(days=1))
+    tasks.prune()
+    assert list(Operation.objects.all()) == [fresh]
+    assert not Session.objects.exists()
+    assert AuditEntry.objects.count() == 2
