@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.test import Client
-from pytest_django.fixtures import SettingsWrapper
 
 from controlplane.access.models import Role, User
 from hosts import wheels
@@ -22,7 +22,7 @@ def signed_in(client: Client, db: None) -> Client:
 
 
 @pytest.fixture
-def collected(settings: SettingsWrapper, tmp_path: Path) -> Callable[..., None]:
+def collected(settings: Any, tmp_path: Path) -> Callable[..., None]:
     """Sets how far the collecting of the agent's packages is."""
     settings.GANTRY_HOME = tmp_path
     wheels.folder().mkdir()
