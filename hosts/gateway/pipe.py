@@ -62,6 +62,7 @@ class Pipe:
                 task.result()
             code = aiohttp.WSCloseCode.OK
         except (Reset, OSError, aiohttp.ClientError):
+            await self._hand_over()
             self.writer.transport.abort()
         except asyncio.CancelledError:
             self.writer.transport.abort()
@@ -72,6 +73,13 @@ class Pipe:
             await asyncio.gather(*tasks, pings, return_exceptions=True)
             self.writer.close()
             await self._close(code)
+
+    async def _hand_over(self) -> None:
+        """Give the local side what came before the reset: an engine's refusal of an upload comes just so."""
+        with contextlib.suppress(OSError, TimeoutError):
+            self.writer.transport.set_write_buffer_limits(0)
+            async with asyncio.timeout(RESET_PATIENCE):
+                await self.writer.drain()
 
     async def _close(self, code: int) -> None:
         """Close the WebSocket. In order: wait for the other end however long it takes, since it may still be

@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import json
 import select
+import socket
 
 import aiohttp
 
@@ -45,6 +46,8 @@ class Pipe:
     ) -> None:
         self.ws, self.reader, self.writer = ws, reader, writer
         self.out_ended = self.in_ended = False
+        # A transport whose write fails closes its socket, and with it what the kernel still holds for us to read.
+        self.spare = writer.get_extra_info("socket").dup()
 
     async def run(self) -> None:
         """Carry bytes until both directions ended or one side is gone, then close both sides."""
@@ -65,6 +68,7 @@ class Pipe:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+            self.spare.close()
             self.writer.close()
             await self._close(code)
 
@@ -80,6 +84,7 @@ class Pipe:
         while data := await self.reader.read(CHUNK):
             await self.ws.send_bytes(data)
         if getattr(self.reader, "broken", None) is not None:
+            await self._salvage()
             raise Reset("the local side broke off")
         await self.ws.send_str(EOF)
         self.out_ended = True
@@ -87,6 +92,12 @@ class Pipe:
         # direction is gone as well, or a vanished local side would leave the stream open for ever.
         while not (self.in_ended or hung_up(self.writer)):  # noqa: ASYNC110  no event tells a hang-up
             await asyncio.sleep(HANG_UP_CHECK)
+
+    async def _salvage(self) -> None:
+        """What the local side had sent before it broke off; all of it is in the kernel already."""
+        with contextlib.suppress(OSError):
+            while data := self.spare.recv(CHUNK, socket.MSG_DONTWAIT):
+                await self.ws.send_bytes(data)
 
     async def _inward(self) -> None:
         """WebSocket → local socket; returns when the gateway's side closed in order, or both ended."""
