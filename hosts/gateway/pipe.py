@@ -68,11 +68,21 @@ class Pipe:
             self.writer.transport.abort()
             raise
         finally:
-            for task in (*tasks, pings):
-                task.cancel()
-            await asyncio.gather(*tasks, pings, return_exceptions=True)
             self.writer.close()
+            await self._end([*tasks, pings], code)
+
+    async def _end(self, tasks: list[asyncio.Task[None]], code: int) -> None:
+        """Close the WebSocket, then end what still reads or writes it.
+
+        In this order: aiohttp closes the connection at once when a `receive` was cancelled before, and a TCP
+        connection closed with unread input is reset, which destroys what we sent last on its way.
+        """
+        try:
             await self._close(code)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _hand_over(self) -> None:
         """Give the local side what came before the reset: an engine's refusal of an upload comes just so."""

@@ -45,7 +45,7 @@ class Pipe:
         self, ws: aiohttp.ClientWebSocketResponse, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
         self.ws, self.reader, self.writer = ws, reader, writer
-        self.out_ended = self.in_ended = False
+        self.out_ended = self.in_ended = self.deaf = False
         # A transport whose write fails closes its socket, and with it what the kernel still holds for us to read.
         self.spare = writer.get_extra_info("socket").dup()
 
@@ -65,12 +65,22 @@ class Pipe:
             self.writer.transport.abort()
             raise
         finally:
+            self.writer.close()
+            await self._end(tasks, code)
+
+    async def _end(self, tasks: list[asyncio.Task[None]], code: int) -> None:
+        """Close the WebSocket, then end what still reads or writes it.
+
+        In this order: aiohttp closes the connection at once when a `receive` was cancelled before, and a TCP
+        connection closed with unread input is reset, which destroys what we sent last on its way.
+        """
+        try:
+            await self._close(code)
+        finally:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             self.spare.close()
-            self.writer.close()
-            await self._close(code)
 
     async def _close(self, code: int) -> None:
         """Close the WebSocket. In order: wait for the other end however long it takes, since it may still be
@@ -103,9 +113,15 @@ class Pipe:
         """WebSocket → local socket; returns when the gateway's side closed in order, or both ended."""
         while not (self.in_ended and self.out_ended):
             message = await self.ws.receive()
+            if message.type is aiohttp.WSMsgType.BINARY and self.deaf:
+                continue
             if message.type is aiohttp.WSMsgType.BINARY and not self.in_ended:
                 self.writer.write(message.data)
-                await self.writer.drain()
+                try:
+                    await self.writer.drain()
+                except OSError:
+                    # It broke off; what it said before is still on its way outward, and ends the stream.
+                    self.deaf = True
             elif message.type is aiohttp.WSMsgType.PING:
                 await self.ws.pong(message.data)
             elif message.type is aiohttp.WSMsgType.TEXT:
