@@ -95,11 +95,11 @@ def test_a_container_is_run_from_the_form_followed_and_entered(
     page.get_by_label("Name").fill(name)
     page.get_by_label("Command").fill("sh -c 'while true; do echo tick; sleep 0.3; done'")
     page.get_by_label("Environment").fill("GREETING=hello there")
-    page.get_by_label("Labels").fill("team=shop")
+    page.get_by_label("Labels").fill(f"job={name}")
     page.get_by_role("button", name="Run", exact=True).click()
     expect(page.locator("#operation")).to_contain_text("succeeded", timeout=20_000)
 
-    page.goto("/containers/?label=team=shop")
+    page.goto(f"/containers/?label=job={name}")
     expect(page.locator("tbody tr")).to_have_count(1)
     page.get_by_role("link", name=name, exact=True).click()
     expect(page.locator("main")).to_contain_text("running")
