@@ -219,11 +219,13 @@ def test_a_lost_host_is_named_and_its_shell_waits(stage: Stage, container: tuple
     shell.type("A=here; echo ready-$A\n")
     shell.until("ready-here")
     stage.gateway.kill()
-    assert shell.until_closed() == 4503
+    try:
+        assert shell.until_closed() == 4503
+    finally:
+        stage.gateway.start()  # the tests that follow share it
     assert shell.told[-1]["type"] == "away"
     assert "host-1" in shell.told[-1]["message"]
     assert shell.told[-1]["since"]
-    stage.gateway.start()
 
     def rejoined() -> bool:
         with Shell(stage, container[0], session=shell.session, **{"from": shell.end}) as again:

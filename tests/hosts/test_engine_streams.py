@@ -14,12 +14,16 @@ from hosts.engine.messages import MessageSplitter
 
 frames = st.lists(st.tuples(st.sampled_from([1, 2]), st.binary(max_size=300)), max_size=20)
 cuts = st.lists(st.integers(1, 50), min_size=1, max_size=200)
+# NUL is taken out of whatever a host says (tests/security/test_foreign_json.py).
+letters = st.characters(codec="utf-8", exclude_characters="\x00")
 messages = st.lists(
     st.dictionaries(
-        st.text(max_size=8),
+        st.text(letters, max_size=8),
         st.recursive(
-            st.none() | st.booleans() | st.integers() | st.text(max_size=20),
-            lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+            st.none() | st.booleans() | st.integers() | st.text(letters, max_size=20),
+            lambda inner: (
+                st.lists(inner, max_size=3) | st.dictionaries(st.text(letters, max_size=5), inner, max_size=3)
+            ),
             max_leaves=8,
         ),
         max_size=4,
