@@ -243,6 +243,7 @@ def test_a_second_tab_takes_the_shell_over(page: Page, context: BrowserContext, 
     )
     second.goto(address)
     expect(notice(page)).to_contain_text("Continued elsewhere")
+    expect(second.locator("[data-part=status]")).to_contain_text("Connected")
     type_line(second, "echo second-$A")
     shows(second, "\nsecond-mine")
     page.get_by_role("button", name="Continue here").click()
