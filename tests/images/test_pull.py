@@ -68,7 +68,7 @@ def test_a_bar_never_runs_backwards(
 
     monkeypatch.setattr(Work, "progress", note)
     reference = registry.push(fresh(layers=2, layer_size=3_000_000), f"gantry/{unique()}:1")
-    with SlowRegistry(registry, bytes_per_second=8_000_000) as slow:
+    with SlowRegistry(registry, bytes_per_second=1_000_000) as slow:
         operation = run(pull(administrator, host, slow.reference(reference.partition("/")[2])))
     assert operation.state == State.SUCCEEDED
     large = [steps for steps in seen.values() if any((total or 0) > 1_000_000 for _, _, total in steps)]
