@@ -5,7 +5,7 @@ from pathlib import Path
 
 import aiohttp
 import pytest
-from gantry_agent import engine, transport
+from gantry_agent import engine_client, transport
 from gantry_agent.errors import AgentError, EngineUnreachable
 from gantry_agent.link import LONGEST_PAUSE, Backoff
 from gantry_agent.shells import complaint, names_missing_program
@@ -29,18 +29,18 @@ def test_the_first_socket_that_is_one_is_taken(tmp_path: Path, monkeypatch: pyte
     (tmp_path / "podman").mkdir()
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
     monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/own.sock")
-    assert engine.candidates()[0] == f"{tmp_path}/own.sock"
+    assert engine_client.candidates()[0] == f"{tmp_path}/own.sock"
     (tmp_path / "own.sock").write_text("a file, no socket")
     with socket.socket(socket.AF_UNIX) as bound:
         bound.bind(str(tmp_path / "podman" / "podman.sock"))
-        here = [path for path in engine.candidates() if str(tmp_path) in path]
-        monkeypatch.setattr(engine, "candidates", lambda chosen="": here)
-        assert engine.find_socket() == f"{tmp_path}/podman/podman.sock"
+        here = [path for path in engine_client.candidates() if str(tmp_path) in path]
+        monkeypatch.setattr(engine_client, "candidates", lambda chosen="": here)
+        assert engine_client.find_socket() == f"{tmp_path}/podman/podman.sock"
 
 
 def test_without_an_engine_the_places_looked_at_are_named(tmp_path: Path) -> None:
     with pytest.raises(EngineUnreachable) as caught:
-        engine.required_socket(f"unix://{tmp_path}/none.sock")
+        engine_client.required_socket(f"unix://{tmp_path}/none.sock")
     assert "none.sock" in caught.value.message
 
 

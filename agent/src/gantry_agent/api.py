@@ -11,7 +11,7 @@ from typing import Any
 
 from aiohttp import web
 
-from .engine import Engine
+from .engine_client import Engine
 from .errors import AgentError, EngineFailure
 from .facts import HostFacts
 from .shells import start, start_shell

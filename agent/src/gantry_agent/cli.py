@@ -1,4 +1,4 @@
-"""The command line: enrol, run, status, unit."""
+"""The command line: enrol, run, status, unit, engine."""
 
 import argparse
 import asyncio
@@ -7,6 +7,9 @@ import sys
 from pathlib import Path
 
 from . import __version__, daemon
+from .engine import config as engine_config
+from .engine import main as engine_main
+from .engine.errors import EngineError
 from .enrol import enrol
 from .errors import AgentError
 from .state import State, default_folder
@@ -17,13 +20,16 @@ def main(arguments: list[str] | None = None) -> int:
     """Run one command; the exit status. Errors go to standard error with their hint."""
     options = parser().parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s", stream=sys.stderr)
-    state = State(options.state)
+    state = State(getattr(options, "state", default_folder()))
     try:
         return _run(options, state)
     except AgentError as exc:
         print(f"gantry-agent: {exc.message}", file=sys.stderr)
         if exc.hint:
             print(f"  {exc.hint}", file=sys.stderr)
+        return 1
+    except EngineError as exc:
+        print(f"gantry-agent: {exc.message}", file=sys.stderr)
         return 1
     except PermissionError as exc:
         print(f"gantry-agent: {exc}. Run it as the user that owns {state.folder}.", file=sys.stderr)
@@ -49,6 +55,8 @@ def _run(options: argparse.Namespace, state: State) -> int:
         asyncio.run(daemon.run(state, options.engine))
     elif options.command == "status":
         print(daemon.describe(state))
+    elif options.command == "engine":
+        asyncio.run(engine_main.run(options.root, options.socket, engine_config.load(options.config), options.run))
     else:
         print(unit_text(options.program, state.folder, options.engine), end="")
     return 0
@@ -73,4 +81,11 @@ def parser() -> argparse.ArgumentParser:
     command = commands.add_parser("unit", parents=[shared], help="print a systemd unit")
     command.add_argument("--program", default=sys.argv[0], help="path of this program")
     command.add_argument("--engine", default="", help="unix:///path of the engine's socket")
+    command = commands.add_parser("engine", help="serve the native engine alone, without a control plane")
+    command.add_argument(
+        "--root", type=Path, default=Path("/var/lib/gantry-engine"), help="folder of images and containers"
+    )
+    command.add_argument("--socket", type=Path, default=Path("/run/gantry-engine.sock"), help="unix socket of its API")
+    command.add_argument("--config", type=Path, help="configuration, JSON")
+    command.add_argument("--run", type=Path, help="folder of run-time state (default: below /run)")
     return top

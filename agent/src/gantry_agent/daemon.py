@@ -9,7 +9,7 @@ import signal
 from collections.abc import Callable
 
 from .api import Api
-from .engine import Engine, find_socket
+from .engine_client import Engine, find_socket
 from .facts import HostFacts
 from .link import Link
 from .state import State

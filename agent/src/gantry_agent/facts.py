@@ -10,7 +10,7 @@ from typing import Any
 
 import psutil
 
-from . import __version__, engine
+from . import __version__, engine_client
 from .errors import EngineFailure
 
 SAMPLE_EVERY = 5.0  # seconds
@@ -20,7 +20,7 @@ ROOT_EVERY = 60.0  # seconds between questions for the engine's data root
 class HostFacts:
     """Samples the machine; `facts()` is the JSON of `/gantry/host`: bytes, percent, seconds."""
 
-    def __init__(self, client: engine.Engine) -> None:
+    def __init__(self, client: engine_client.Engine) -> None:
         self.engine = client
         self.cpu_percent = 0.0
         self.data_root = "/"
@@ -66,7 +66,7 @@ class HostFacts:
             "disk_total": disk.total,
             "disk_used": disk.used,
             "uptime": round(time.time() - psutil.boot_time()),
-            "engine": {"socket": engine.find_socket(self.engine.chosen), "reachable": self.reachable},
+            "engine": {"socket": engine_client.find_socket(self.engine.chosen), "reachable": self.reachable},
         }
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import aiohttp
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from . import __version__, engine, keys, transport
+from . import __version__, engine_client, keys, transport
 from .errors import NotEnrolled
 from .state import Enrolment, State
 from .streams import HANDSHAKE_TIMEOUT, Accept, Refused, Streams, introduce
@@ -157,7 +157,7 @@ class Link:
             "agent_version": __version__,
         }
         if purpose == "control":
-            answer["engine"] = engine.find_socket(self.engine_socket) is not None
+            answer["engine"] = engine_client.find_socket(self.engine_socket) is not None
         return answer
 
     async def _follow(

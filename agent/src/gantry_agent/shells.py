@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .engine import Engine
+from .engine_client import Engine
 from .errors import EngineFailure
 
 START_TIMEOUT = 20.0  # seconds for the engine to start a command

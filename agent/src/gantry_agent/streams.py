@@ -11,7 +11,7 @@ from typing import Any
 
 import aiohttp
 
-from . import engine
+from . import engine_client
 from .errors import EngineUnreachable
 from .pipe import RESET_PATIENCE, Pipe
 
@@ -123,7 +123,7 @@ class Streams:
     async def _connect(self, target: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         """A local connection to the engine, or to the agent's own API. Raises EngineUnreachable."""
         if target == "engine":
-            return await engine.connect(engine.required_socket(self.engine_socket))
+            return await engine_client.connect(engine_client.required_socket(self.engine_socket))
         if target != "agent":
             raise EngineUnreachable(f"This agent does not know the target “{target}”.")
         ours, theirs = socket.socketpair()

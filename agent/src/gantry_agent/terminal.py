@@ -17,7 +17,7 @@ from typing import Any
 import aiohttp
 from aiohttp import web
 
-from .engine import Engine
+from .engine_client import Engine
 from .errors import EngineFailure, EngineUnreachable
 from .scrollback import Scrollback
 from .shells import Started

@@ -1,0 +1,1 @@
+"""Containers: what one is, and everything that is done to it."""

@@ -1,0 +1,49 @@
+"""The engine as one object: every part, made in order, opened and closed together."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Coroutine
+from typing import Any
+
+from .config import Config
+from .database import Database
+from .events import Events
+from .layout import Layout
+
+log = logging.getLogger(__name__)
+
+
+class Engine:
+    """The parts of a running engine; `open` before use, `close` after. Containers live on when it closes."""
+
+    def __init__(self, layout: Layout, config: Config) -> None:
+        self.layout = layout
+        self.config = config
+        self.events = Events()
+        layout.make()
+        self.database = Database(layout.database, schema=())
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    async def open(self) -> None:
+        """Sweep what a killed engine left, take back the running containers, start the background work."""
+
+    async def close(self) -> None:
+        """Stop the background work and close the store."""
+        for task in tuple(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self.database.close()
+
+    def spawn(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+        """Run `work` until it ends or the engine closes; a failure is logged, never lost."""
+        task = asyncio.get_running_loop().create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+        return task
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        with contextlib.suppress(asyncio.CancelledError):
+            if error := task.exception():
+                log.error("%s failed", task.get_name(), exc_info=error)
