@@ -2,5 +2,4 @@
 
 Imports run one way: errors ← oci ← store, layers ← registry, images ← networks, volumes, runtime ← containers ←
 core ← api ← main.
-core ← api ← main.
 """
