@@ -6,7 +6,7 @@ import logging
 import sys
 from pathlib import Path
 
-from . import __version__, daemon
+from . import __version__, daemon, native
 from .engine import config as engine_config
 from .engine import main as engine_main
 from .engine.errors import EngineError
@@ -14,6 +14,10 @@ from .enrol import enrol
 from .errors import AgentError
 from .state import State, default_folder
 from .unit import unit_text
+
+ENGINE_HELP = (
+    "native, or unix:///path of an engine's socket (default: the first Docker or Podman that answers, else native)"
+)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -52,10 +56,13 @@ def _run(options: argparse.Namespace, state: State) -> int:
         )
         print(f"Enrolled as {enrolment.name}.")
     elif options.command == "run":
-        asyncio.run(daemon.run(state, options.engine))
+        places = daemon.places_of(state, options.engine_root, options.engine_socket)
+        asyncio.run(daemon.run(state, options.engine, places))
     elif options.command == "status":
         print(daemon.describe(state))
     elif options.command == "engine":
+        if options.parent:
+            native.end_with(options.parent)
         asyncio.run(engine_main.run(options.root, options.socket, engine_config.load(options.config), options.run))
     else:
         print(unit_text(options.program, state.folder, options.engine), end="")
@@ -76,16 +83,19 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--name", default="", help="name to show (default: this host's name)")
     command.add_argument("--replace", action="store_true", help="forget an earlier enrolment of this host")
     command = commands.add_parser("run", parents=[shared], help="stay connected")
-    command.add_argument("--engine", default="", help="unix:///path of the engine's socket (default: found)")
+    command.add_argument("--engine", default="", help=ENGINE_HELP)
+    command.add_argument(
+        "--engine-root", type=Path, default=native.ROOT, help="folder of the native engine's images and containers"
+    )
+    command.add_argument("--engine-socket", type=Path, default=native.SOCKET, help="unix socket of the native engine")
     commands.add_parser("status", parents=[shared], help="say how the running agent is doing")
     command = commands.add_parser("unit", parents=[shared], help="print a systemd unit")
     command.add_argument("--program", default=sys.argv[0], help="path of this program")
-    command.add_argument("--engine", default="", help="unix:///path of the engine's socket")
+    command.add_argument("--engine", default="", help=ENGINE_HELP)
     command = commands.add_parser("engine", help="serve the native engine alone, without a control plane")
-    command.add_argument(
-        "--root", type=Path, default=Path("/var/lib/gantry-engine"), help="folder of images and containers"
-    )
-    command.add_argument("--socket", type=Path, default=Path("/run/gantry-engine.sock"), help="unix socket of its API")
+    command.add_argument("--root", type=Path, default=native.ROOT, help="folder of images and containers")
+    command.add_argument("--socket", type=Path, default=native.SOCKET, help="unix socket of its API")
     command.add_argument("--config", type=Path, help="configuration, JSON")
     command.add_argument("--run", type=Path, help="folder of run-time state (default: below /run)")
+    command.add_argument("--parent", type=int, help="pid of a process to end with")
     return top

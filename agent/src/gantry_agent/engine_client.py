@@ -50,6 +50,18 @@ def find_socket(chosen: str = "") -> str | None:
     return None
 
 
+async def answers(chosen: str = "") -> bool:
+    """Whether somebody accepts connections on one of the candidates: a socket's file outlives its engine."""
+    for path in candidates(chosen):
+        try:
+            _, writer = await connect(path)
+        except EngineUnreachable:
+            continue
+        writer.close()
+        return True
+    return False
+
+
 def required_socket(chosen: str = "") -> str:
     """Like `find_socket`. Raises EngineUnreachable naming the places looked at."""
     path = find_socket(chosen)
@@ -75,14 +87,30 @@ async def connect(path: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter
 
 
 class Engine:
-    """The calls that terminals and metrics need, over whichever engine socket is there now."""
+    """The engine this agent stands in front of, and the calls that terminals and metrics need.
+
+    `chosen` may change while the agent runs: the native engine is picked once nothing else answers. `problem`
+    says why there is none, for people.
+    """
 
     def __init__(self, chosen: str = "") -> None:
         self.chosen = chosen
+        self.is_native = False
+        self.problem = ""
+
+    def find(self) -> str | None:
+        """The path of its socket, None when there is none now."""
+        return find_socket(self.chosen)
+
+    def required(self) -> str:
+        """The path of its socket. Raises EngineUnreachable, with the reason when it is known."""
+        if self.problem and self.find() is None:
+            raise EngineUnreachable(self.problem)
+        return required_socket(self.chosen)
 
     async def call(self, method: str, path: str, body: Any = None, **query: Any) -> Any:
         """One request with a JSON answer (None when empty). Raises EngineFailure, EngineUnreachable."""
-        connector = aiohttp.UnixConnector(path=required_socket(self.chosen))
+        connector = aiohttp.UnixConnector(path=self.required())
         timeout = aiohttp.ClientTimeout(total=CALL_TIMEOUT, connect=CONNECT_TIMEOUT)
         async with aiohttp.ClientSession(connector=connector, timeout=timeout) as client:
             try:
@@ -107,7 +135,7 @@ class Engine:
         self, path: str, body: Mapping[str, Any], **query: Any
     ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         """POST and take over the connection: raw bytes both ways from there. Raises EngineFailure."""
-        reader, writer = await connect(required_socket(self.chosen))
+        reader, writer = await connect(self.required())
         content = json.dumps(body).encode()
         target = f"{path}?{urlencode(query)}" if query else path
         head = (

@@ -66,7 +66,12 @@ class HostFacts:
             "disk_total": disk.total,
             "disk_used": disk.used,
             "uptime": round(time.time() - psutil.boot_time()),
-            "engine": {"socket": engine_client.find_socket(self.engine.chosen), "reachable": self.reachable},
+            "engine": {
+                "socket": self.engine.find(),
+                "reachable": self.reachable,
+                "native": self.engine.is_native,
+                "problem": self.engine.problem,
+            },
         }
 
 

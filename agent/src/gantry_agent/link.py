@@ -59,10 +59,12 @@ class Backoff:
 class Link:
     """One gateway's link. `run` never returns by itself."""
 
-    def __init__(self, state: State, enrolment: Enrolment, gateway: str, engine_socket: str, accept: Accept) -> None:
+    def __init__(
+        self, state: State, enrolment: Enrolment, gateway: str, engine: engine_client.Engine, accept: Accept
+    ) -> None:
         self.state, self.enrolment, self.gateway = state, enrolment, gateway.rstrip("/")
-        self.engine_socket = engine_socket
-        self.streams = Streams(engine_socket, accept)
+        self.engine = engine
+        self.streams = Streams(engine, accept)
         self.standing = Standing(self.gateway)
         self.key: Ed25519PrivateKey | None = None
         self.on_change: Any = lambda: None
@@ -157,7 +159,7 @@ class Link:
             "agent_version": __version__,
         }
         if purpose == "control":
-            answer["engine"] = engine_client.find_socket(self.engine_socket) is not None
+            answer["engine"] = self.engine.find() is not None
         return answer
 
     async def _follow(

@@ -60,8 +60,8 @@ async def _receive_json(ws: aiohttp.ClientWebSocketResponse) -> dict[str, Any]:
 class Streams:
     """All stream connections to one gateway. `start` adds idle ones; `abort` cuts them all."""
 
-    def __init__(self, engine_socket: str, accept: Accept) -> None:
-        self.engine_socket = engine_socket
+    def __init__(self, engine: engine_client.Engine, accept: Accept) -> None:
+        self.engine = engine
         self.accept = accept
         self.tasks: set[asyncio.Task[None]] = set()
 
@@ -123,7 +123,7 @@ class Streams:
     async def _connect(self, target: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         """A local connection to the engine, or to the agent's own API. Raises EngineUnreachable."""
         if target == "engine":
-            return await engine_client.connect(engine_client.required_socket(self.engine_socket))
+            return await engine_client.connect(self.engine.required())
         if target != "agent":
             raise EngineUnreachable(f"This agent does not know the target “{target}”.")
         ours, theirs = socket.socketpair()

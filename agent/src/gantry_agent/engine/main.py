@@ -1,11 +1,13 @@
 """`gantry-agent engine`: serve the Docker Engine API on a unix socket until a signal."""
 
 import asyncio
+import fcntl
 import logging
 import os
 import signal
 import socket
 from pathlib import Path
+from typing import IO
 
 from aiohttp import web
 
@@ -18,15 +20,18 @@ from .layout import Layout
 log = logging.getLogger(__name__)
 
 SHUTDOWN_TIMEOUT = 2.0  # seconds streams get to end; containers are not touched
+LOCK_PATIENCE = 10.0  # seconds for a killed engine's last children to let go of the root
 MAX_LINE = 64 << 10  # bytes of a request line or a header: registry credentials and filters travel there
 
 
 async def run(root: Path, socket_path: Path, config: Config, run_folder: Path | None = None) -> None:
-    """Serve until SIGTERM or SIGINT. Raises Forbidden without root, Conflict when another engine holds the socket."""
+    """Serve until SIGTERM or SIGINT. Raises Forbidden without root, Conflict when another engine is there."""
     if os.geteuid() != 0:
         raise Forbidden("the native engine needs root: it mounts layers and makes namespaces. Start it with sudo.")
+    layout = Layout.at(root, run_folder)
+    lock = await _hold(layout.root)
     listener = _listen(socket_path)
-    engine = Engine(Layout.at(root, run_folder), config)
+    engine = Engine(layout, config)
     await engine.open()
     runner = web.AppRunner(
         make_app(engine),
@@ -48,6 +53,32 @@ async def run(root: Path, socket_path: Path, config: Config, run_folder: Path | 
         await runner.cleanup()
         await engine.close()
         socket_path.unlink(missing_ok=True)
+        lock.close()
+
+
+async def _hold(root: Path) -> IO[bytes]:
+    """Take the root for this process alone: two engines on one store would undo each other's work.
+
+    Closing the file lets it go; so does death. Raises Conflict.
+    """
+    root.mkdir(mode=0o711, parents=True, exist_ok=True)
+    lock = (root / "lock").open("wb")
+    try:
+        async with asyncio.timeout(LOCK_PATIENCE):
+            while not _locked(lock):  # noqa: ASYNC110 - flock(2) tells nobody when it is free
+                await asyncio.sleep(0.02)
+    except TimeoutError as exc:
+        lock.close()
+        raise Conflict(f"another engine uses {root}; stop it or choose another --root") from exc
+    return lock
+
+
+def _locked(lock: IO[bytes]) -> bool:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _listen(path: Path) -> socket.socket:
