@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import django_filters
 from django.db.models import Q, QuerySet
-from django.http import HttpRequest
 
 from containers.models import Container, ContainerState
-from controlplane.access.decide import visible
-from hosts.models import Environment, Host, HostState
+from hosts.filters import hosts_seen
+from hosts.models import Environment, HostState
 
 SORTS = {
     "name": ("name", "id"),
@@ -17,10 +16,6 @@ SORTS = {
     "state": ("state", "name", "id"),
     "created": ("created_at", "id"),
 }
-
-
-def _hosts(request: HttpRequest | None) -> QuerySet[Host]:
-    return visible(request.user, "host.see", Host.objects.all()) if request else Host.objects.none()
 
 
 class ContainerFilter(django_filters.FilterSet):
@@ -35,7 +30,7 @@ class ContainerFilter(django_filters.FilterSet):
         label="State",
         empty_label="Any state",
     )
-    host = django_filters.ModelChoiceFilter(queryset=_hosts, label="Host", empty_label="Any host")
+    host = django_filters.ModelChoiceFilter(queryset=hosts_seen, label="Host", empty_label="Any host")
     environment = django_filters.ModelChoiceFilter(
         queryset=Environment.objects.all(),
         field_name="host__environment",

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import django_filters
 from django.db.models import Q, QuerySet
-from django.http import HttpRequest
 
-from controlplane.access.decide import visible
-from hosts.models import Environment, Host
+from hosts.filters import hosts_seen
+from hosts.models import Environment
 from images.models import ImageTag
 
 SORTS = {
@@ -19,10 +18,6 @@ SORTS = {
 }
 
 
-def _hosts(request: HttpRequest | None) -> QuerySet[Host]:
-    return visible(request.user, "host.see", Host.objects.all()) if request else Host.objects.none()
-
-
 class ImageFilter(django_filters.FilterSet):
     """`?q=` (reference, id, host), `?host=` (id), `?environment=` (slug), `?show=` (unused, used, dangling).
 
@@ -30,7 +25,7 @@ class ImageFilter(django_filters.FilterSet):
     """
 
     q = django_filters.CharFilter(method="search", label="Search")
-    host = django_filters.ModelChoiceFilter(queryset=_hosts, label="Host", empty_label="Any host")
+    host = django_filters.ModelChoiceFilter(queryset=hosts_seen, label="Host", empty_label="Any host")
     environment = django_filters.ModelChoiceFilter(
         queryset=Environment.objects.all(),
         field_name="host__environment",

@@ -20,7 +20,8 @@ def number(value: object) -> int | None:
 
 def engine_facts(version: dict[str, Any], info: dict[str, Any]) -> dict[str, Any]:
     """Fields of Host from the engine's /version and /info."""
-    names = [text(part.get("Name"), 60) for part in version.get("Components") or [] if isinstance(part, dict)]
+    named = [version.get("Platform"), *(version.get("Components") or [])]
+    names = [text(part.get("Name"), 60) for part in named if isinstance(part, dict)]
     return {
         "engine_kind": _kind(names),
         "engine_version": text(version.get("Version"), 60),
@@ -33,8 +34,9 @@ def engine_facts(version: dict[str, Any], info: dict[str, Any]) -> dict[str, Any
     }
 
 
-def _kind(components: list[str]) -> str:
-    for name in components:
+def _kind(names: list[str]) -> str:
+    """Docker, unless the engine's platform or one of its components says otherwise."""
+    for name in names:
         if "podman" in name.lower():
             return "podman"
         if "gantry" in name.lower():
