@@ -10,6 +10,8 @@ from .config import Config
 from .database import Database
 from .events import Events
 from .layout import Layout
+from .store import SCHEMA as STORE_SCHEMA
+from .store import Store
 
 log = logging.getLogger(__name__)
 
@@ -22,17 +24,20 @@ class Engine:
         self.config = config
         self.events = Events()
         layout.make()
-        self.database = Database(layout.database, schema=())
+        self.database = Database(layout.database, schema=(*STORE_SCHEMA,))
+        self.store = Store(layout, self.database)
         self._tasks: set[asyncio.Task[Any]] = set()
 
     async def open(self) -> None:
         """Sweep what a killed engine left, take back the running containers, start the background work."""
+        await self.store.open()
 
     async def close(self) -> None:
         """Stop the background work and close the store."""
         for task in tuple(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.store.close()
         self.database.close()
 
     def spawn(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
