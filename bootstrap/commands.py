@@ -11,8 +11,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
+from bootstrap.engine import wants_native
 from bootstrap.environment import ROOT, CannotPrepare, current, needs, prepare
-from bootstrap.packages import BENCH_NEEDS, REDIS_NEED, TEST_NEEDS, install, search_path
+from bootstrap.packages import BENCH_NEEDS, ENGINE_NEEDS, REDIS_NEED, TEST_NEEDS, install, search_path
 from bootstrap.terminal import say
 
 HELP = """\
@@ -22,8 +23,9 @@ Gantry: containers and images on many hosts, in the browser.
       --listen HOST:PORT          where the pages are served (127.0.0.1:8420)
       --gateway-listen HOST:PORT  where hosts dial in (the same host, the port after)
       --tls [CERT KEY]            serve over TLS, with a self-made certificate unless one is given
-      --engine auto|docker|podman|none|unix:///PATH
-                                  the engine of this machine (auto: the first socket found)
+      --engine auto|docker|podman|native|none|unix:///PATH
+                                  the engine of this machine (auto: the first socket of Docker or
+                                  Podman that answers, else native: Gantry's own, which needs root)
       --home DIR                  the folder of all state (/var/lib/gantry for root,
                                   else ~/.local/state/gantry)
   ./gantry test [pytest arguments]   run the tests, installing what they need
@@ -73,6 +75,8 @@ def up(arguments: list[str]) -> int:
     began, at_once = time.time(), current(development=False)
     # Declined, `up` goes on: it says itself what it cannot start.
     install([*needs(development=False), REDIS_NEED], "Gantry")
+    if os.geteuid() == 0 and wants_native(arguments):
+        install(ENGINE_NEEDS, "The engine of this machine, Gantry's own,")
     python = prepare(development=False)
     # The time that `up` prints is this start's own; what had to be installed first is not counted.
     os.environ["GANTRY_BEGAN"] = str(began if at_once else time.time())

@@ -95,14 +95,31 @@ UV_NEEDS = (
     Need("python3-venv", "makes the environment that fetches uv", _venv),
 )
 REDIS_NEED = Need("redis-server", "queue and live updates", _redis)
+_CRUN = Need("crun", "runs containers", program("crun"))
+_CONMON = Need("conmon", "watches containers", program("conmon"))
+_NETAVARK = Need("netavark", "networks of containers", program("/usr/lib/podman/netavark", "netavark"))
+_AARDVARK = Need("aardvark-dns", "names on those networks", program("/usr/lib/podman/aardvark-dns", "aardvark-dns"))
+# What the agent's own engine starts, where neither Docker nor Podman answers.
+ENGINE_NEEDS = (
+    Need("crun", "runs containers", program("crun", "runc")),
+    _CONMON,
+    _NETAVARK,
+    _AARDVARK,
+    Need("nftables", "published ports", program("nft")),
+    Need(
+        "golang-github-containers-common",
+        "the list of system calls that containers may make",
+        program("/usr/share/containers/seccomp.json"),
+    ),
+)
 TEST_NEEDS = (
     Need("docker.io", "an engine to test on", program("dockerd")),
     Need("podman", "an engine to test on", program("podman")),
-    Need("crun", "runs containers", program("crun")),
+    _CRUN,
     Need("runc", "runs containers", program("runc")),
-    Need("conmon", "watches containers", program("conmon")),
-    Need("netavark", "networks of containers", program("/usr/lib/podman/netavark", "netavark")),
-    Need("aardvark-dns", "names on those networks", program("/usr/lib/podman/aardvark-dns", "aardvark-dns")),
+    _CONMON,
+    _NETAVARK,
+    _AARDVARK,
     Need("docker-registry", "a registry to pull from", program("docker-registry")),
     Need("redis-server", "queue and live updates", program("redis-server", "valkey-server")),
     Need("chromium", "browser tests", program("chromium", "chromium-browser", "google-chrome")),

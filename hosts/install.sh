@@ -1,8 +1,11 @@
 #!/bin/sh
 # Makes this machine a host of Gantry: fetches the agent from the control plane, enrols, keeps it running.
-# Needs python3 (3.11 or newer) and nothing else: no pip, no compiler, no internet beyond the control plane.
+# Needs python3 (3.11 or newer): no pip, no compiler, no internet beyond the control plane.
 #
-#   sh install.sh TOKEN [--name NAME] [--engine unix:///path] [--prefix DIR] [--state DIR] [--no-service]
+#   sh install.sh TOKEN [--name NAME] [--engine native|unix:///path] [--prefix DIR] [--state DIR] [--no-service]
+#
+# Where neither Docker nor Podman answers, Gantry's native engine runs; the packages it needs are installed with
+# apt-get, unless GANTRY_INSTALL=no.
 set -eu
 
 url=@URL@
@@ -130,6 +133,22 @@ install_agent() {
     mv "$program.new" "$program"
 }
 
+# Without them the agent runs all the same, says what is missing, and starts the engine once it is there.
+install_parts() {
+    lacking=$("$program" parts --engine "$engine" </dev/null)
+    if [ -z "$lacking" ]; then return; fi
+    if [ "$(id -u)" = 0 ] && [ "${GANTRY_INSTALL:-}" != no ] && command -v apt-get >/dev/null 2>&1; then
+        say "No Docker or Podman answers here; installing what Gantry's own engine needs: $lacking"
+        wait_less="-o Acquire::http::Timeout=20 -o Acquire::Retries=0 -o DPkg::Lock::Timeout=120"
+        # shellcheck disable=SC2086
+        { apt-get update -qq $wait_less; DEBIAN_FRONTEND=noninteractive apt-get install -y -qq \
+            --no-install-recommends $wait_less $lacking; } >&2 </dev/null || true
+        lacking=$("$program" parts --engine "$engine" </dev/null)
+    fi
+    if [ -z "$lacking" ]; then return; fi
+    say "This host has no container engine yet. Gantry's own runs as root and needs these packages: $lacking"
+}
+
 stop_running() {
     pid=$("$python" -c 'import json,sys; print(json.load(open(sys.argv[1]))["pid"])' "$state/status.json" \
         2>/dev/null </dev/null || true)
@@ -184,6 +203,7 @@ main() {
     if [ -n "$fingerprint" ]; then set -- "$@" --fingerprint "$fingerprint"; fi
     if [ -n "$name" ]; then set -- "$@" --name "$name"; fi
     "$program" "$@" </dev/null
+    install_parts
     keep_running
 }
 

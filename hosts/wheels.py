@@ -187,10 +187,19 @@ def agent_source() -> Path:
     return Path(settings.BASE_DIR) / "agent" / "src"
 
 
+def agent_files() -> list[Path]:
+    """The agent's modules and the data beside them, in order."""
+    return [
+        path
+        for path in sorted((agent_source() / "gantry_agent").rglob("*"))
+        if path.is_file() and "__pycache__" not in path.parts
+    ]
+
+
 def sources_digest() -> str:
     """Changes when the lock or the agent's source does."""
     total = hashlib.sha256()
-    paths = [Path(settings.BASE_DIR) / "uv.lock", *sorted(agent_source().rglob("*.py"))]
+    paths = [Path(settings.BASE_DIR) / "uv.lock", *agent_files()]
     for path in paths:
         total.update(path.name.encode() + b"\0" + path.read_bytes())
     return total.hexdigest()
@@ -203,9 +212,7 @@ def build_agent(dest: Path) -> dict[str, str]:
     info = f"{stem}.dist-info"
     requires = "".join(f"Requires-Dist: {needed}\n" for needed in project["dependencies"])
     metadata = f"Metadata-Version: 2.1\nName: {AGENT}\nVersion: {project['version']}\n{requires}"
-    contents = {
-        str(path.relative_to(agent_source())): path.read_bytes() for path in sorted(agent_source().rglob("*.py"))
-    }
+    contents = {str(path.relative_to(agent_source())): path.read_bytes() for path in agent_files()}
     contents[f"{info}/METADATA"] = metadata.encode()
     contents[f"{info}/WHEEL"] = b"Wheel-Version: 1.0\nGenerator: gantry\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
     contents[f"{info}/entry_points.txt"] = b"[console_scripts]\ngantry-agent = gantry_agent.cli:main\n"

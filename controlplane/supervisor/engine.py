@@ -1,61 +1,68 @@
-"""The engine of this machine: what `--engine` means, and what to say when there is none."""
+"""The engine of this machine: what `--engine` means for the agent, and what to say of it on the terminal."""
 
 from __future__ import annotations
 
 import os
 import shutil
-import socket
 from pathlib import Path
 
-
-def _candidates() -> dict[str, list[str]]:
-    user = os.environ.get("XDG_RUNTIME_DIR")
-    return {
-        "docker": ["/run/docker.sock", "/var/run/docker.sock"],
-        "podman": ["/run/podman/podman.sock", *([f"{user}/podman/podman.sock"] if user else [])],
-    }
+from bootstrap.engine import all_sockets, answering, holds_containers, sockets
+from bootstrap.packages import ENGINE_NEEDS, missing
 
 
-def _answers(path: str) -> bool:
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        probe.settimeout(1)
-        try:
-            probe.connect(path)
-        except OSError:
-            return False
-    return True
-
-
-def agent_arguments(choice: str) -> list[str]:
-    """What the agent is told: nothing for auto (it looks by itself, again and again), else its `--engine`."""
+def agent_arguments(choice: str, home: Path, run: Path) -> list[str]:
+    """What the agent is told: nothing of sockets for auto (it looks by itself, again and again), and where its own
+    engine keeps what it has."""
+    own = ["--engine-root", str(home / "engine"), "--engine-socket", str(native_socket(run))]
     if choice == "auto":
-        return []
+        return own
+    if choice == "native":
+        return ["--engine", choice, *own]
     if choice in ("docker", "podman"):
-        paths = _candidates()[choice]
+        paths = sockets()[choice]
         return ["--engine", f"unix://{next((path for path in paths if Path(path).exists()), paths[0])}"]
     return ["--engine", choice]
 
 
-def describe(choice: str) -> str:
-    """Words for the terminal: the engine that answers, or that there is none and what to do."""
+def native_socket(run: Path) -> Path:
+    """Where the native engine of this Gantry answers."""
+    return run / "engine.sock"
+
+
+def describe(choice: str, home: Path, run: Path) -> str:
+    """Words for the terminal: the engine of this machine, or that there is none and what to do."""
     if choice == "none":
         return "No engine on this machine, as asked (--engine none). Add other hosts in the browser."
+    if choice == "native" or (choice == "auto" and holds_containers(home)):
+        return _native_problem() or _native(run)
+    paths = all_sockets() if choice == "auto" else sockets().get(choice) or [choice.removeprefix("unix://")]
+    if path := answering(paths):
+        return f"Engine of this machine: {path}."
+    advice = _advice()
     if choice == "auto":
-        paths = [path for group in _candidates().values() for path in group]
-        if (url := os.environ.get("DOCKER_HOST", "")).startswith("unix://"):
-            paths.append(url.removeprefix("unix://"))
-    else:
-        paths = _candidates().get(choice) or [choice.removeprefix("unix://")]
-    for path in paths:
-        if _answers(path):
-            return f"Engine of this machine: {path}."
+        if not (problem := _native_problem()):
+            return _native(run)
+        advice = f"{problem}\n{advice}"
     return (
-        f"No engine on this machine: nothing answers on {', '.join(dict.fromkeys(paths))}.\n"
-        f"{_advice()} All else works, and other hosts can be added in the browser."
+        f"No engine on this machine: nothing answers on {', '.join(paths)}.\n"
+        f"{advice} All else works, and other hosts can be added in the browser."
     )
+
+
+def _native(run: Path) -> str:
+    return f"Engine of this machine: Gantry's own; docker -H unix://{native_socket(run)} works on it as well."
+
+
+def _native_problem() -> str:
+    """Why the native engine cannot run here, and what to do; empty when it can."""
+    lacking = " ".join(need.package for need in missing(ENGINE_NEEDS))
+    packages = f" and these packages: apt-get install {lacking}" if lacking else ""
+    if os.geteuid() != 0:
+        return f"Gantry's native engine needs root (sudo ./gantry up){packages}."
+    return f"Gantry's native engine needs packages that are missing: apt-get install {lacking}" if lacking else ""
 
 
 def _advice() -> str:
     if shutil.which("podman") and not shutil.which("dockerd"):
         return "Podman is here but serves no socket: systemctl enable --now podman.socket."
-    return "Install Docker (apt-get install docker.io) or Podman; it is found while Gantry runs."
+    return "Or install Docker (apt-get install docker.io) or Podman; it is found while Gantry runs."

@@ -42,17 +42,17 @@ def is_wildcard(listen: str) -> bool:
 
 
 def engine(text: str) -> str:
-    """auto, docker, podman, none or the URL of a unix socket. Raises argparse.ArgumentTypeError."""
-    if text in ("auto", "docker", "podman", "none") or text.startswith("unix:///"):
+    """auto, docker, podman, native, none or the URL of a unix socket. Raises argparse.ArgumentTypeError."""
+    if text in ("auto", "docker", "podman", "native", "none") or text.startswith("unix:///"):
         return text
-    raise argparse.ArgumentTypeError(f"expected auto, docker, podman, none or unix:///PATH, found {text!r}")
+    raise argparse.ArgumentTypeError(f"expected auto, docker, podman, native, none or unix:///PATH, found {text!r}")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--listen", type=address, metavar="HOST:PORT", help="where the pages are served")
     parser.add_argument("--gateway-listen", type=address, metavar="HOST:PORT", help="where hosts dial in")
     parser.add_argument("--tls", nargs="*", metavar="PEM", help="[CERT KEY]; self-made when none is given")
-    parser.add_argument("--engine", type=engine, metavar="auto|docker|podman|none|unix:///PATH")
+    parser.add_argument("--engine", type=engine, metavar="auto|docker|podman|native|none|unix:///PATH")
     parser.add_argument("--home", type=Path, metavar="DIR", help="the folder of all state")
 
 

@@ -90,8 +90,10 @@ def main_parts(signs: Signs, after: Iterable[str] = ()) -> list[Part]:
 
 def agent(choice: str) -> Part:
     """This machine's own agent. `choice` is the value of `--engine`."""
-    command = (sys.executable, "-m", "gantry_agent", "run", "--state", str(settings.GANTRY_HOME / "agent"))
-    return Part("agent", (*command, *agent_arguments(choice)), stage=_TUNNEL, grace=5.0, after=("web", "gateway"))
+    command: tuple[str, ...] = (sys.executable, "-m", "gantry_agent", "run")
+    command += ("--state", str(settings.GANTRY_HOME / "agent"))
+    command += tuple(agent_arguments(choice, Path(settings.GANTRY_HOME), Path(settings.RUN_DIR)))
+    return Part("agent", command, stage=_TUNNEL, grace=5.0, after=("web", "gateway"))
 
 
 def _uvicorn() -> tuple[str, ...]:

@@ -161,7 +161,7 @@ class _Run:
         seconds = time.time() - self._began
         link = await asyncio.to_thread(_administrator_link)
         say = self._output.say
-        say(engine.describe(self._engine))
+        say(engine.describe(self._engine, Path(settings.GANTRY_HOME), Path(settings.RUN_DIR)))
         if not options.is_loopback(settings.GANTRY_LISTEN) and not settings.TLS_CERT:
             say("Without TLS: sign-in travels in the clear, and other machines cannot join. Add --tls.")
         say(f"Gantry is up after {seconds:.1f} s: {public_url()}")

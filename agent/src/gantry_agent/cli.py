@@ -1,4 +1,4 @@
-"""The command line: enrol, run, status, unit, engine."""
+"""The command line: enrol, run, status, unit, parts, engine."""
 
 import argparse
 import asyncio
@@ -60,12 +60,15 @@ def _run(options: argparse.Namespace, state: State) -> int:
         asyncio.run(daemon.run(state, options.engine, places))
     elif options.command == "status":
         print(daemon.describe(state))
+    elif options.command == "parts":
+        print(" ".join(asyncio.run(native.lacking_for(options.engine, native.Places()))))
     elif options.command == "engine":
         if options.parent:
             native.end_with(options.parent)
         asyncio.run(engine_main.run(options.root, options.socket, engine_config.load(options.config), options.run))
     else:
-        print(unit_text(options.program, state.folder, options.engine), end="")
+        is_native = asyncio.run(native.is_choice(options.engine, native.Places()))
+        print(unit_text(options.program, state.folder, options.engine, native=is_native), end="")
     return 0
 
 
@@ -91,6 +94,10 @@ def parser() -> argparse.ArgumentParser:
     commands.add_parser("status", parents=[shared], help="say how the running agent is doing")
     command = commands.add_parser("unit", parents=[shared], help="print a systemd unit")
     command.add_argument("--program", default=sys.argv[0], help="path of this program")
+    command.add_argument("--engine", default="", help=ENGINE_HELP)
+    command = commands.add_parser(
+        "parts", help="print the packages that the native engine lacks here, if it is the choice"
+    )
     command.add_argument("--engine", default="", help=ENGINE_HELP)
     command = commands.add_parser("engine", help="serve the native engine alone, without a control plane")
     command.add_argument("--root", type=Path, default=native.ROOT, help="folder of images and containers")

@@ -53,6 +53,7 @@ PARTS = (
     Part("netavark", ("/usr/lib/podman/netavark", "/usr/libexec/podman/netavark", "netavark")),
     Part("aardvark-dns", ("/usr/lib/podman/aardvark-dns", "/usr/libexec/podman/aardvark-dns", "aardvark-dns")),
     Part("nftables", ("nft",)),
+    Part("golang-github-containers-common", ("/usr/share/containers/seccomp.json",)),
 )
 
 
@@ -65,9 +66,17 @@ def why_not() -> str:
     """Why the native engine cannot run here, and what to do; empty when it can."""
     if os.geteuid() != 0:
         return "Gantry's native engine needs root: it mounts layers and makes namespaces. Start the agent as root."
+    if _is_confined():
+        return "Gantry's native engine cannot run confined as the agent's service is: install the agent again."
     if missing := lacking():
         return f"Gantry's native engine needs more packages: apt-get install {' '.join(missing)}"
     return ""
+
+
+def _is_confined() -> bool:
+    """Whether this process may gain no privileges, nor may any container then (prctl(2), PR_SET_NO_NEW_PRIVS):
+    so systemd starts the agent where it found another engine (unit.py)."""
+    return "NoNewPrivs:\t1\n" in Path("/proc/self/status").read_text()
 
 
 @dataclass(frozen=True)
@@ -162,6 +171,16 @@ def end_with(parent: int) -> None:
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
     if os.getppid() != parent:  # it died before the prctl
         raise SystemExit(1)
+
+
+async def is_choice(choice: str, places: Places) -> bool:
+    """Whether `run --engine CHOICE`, started now, would come to the native engine, its parts once there."""
+    return choice == NATIVE or (not choice and (places.holds_containers() or not await answers()))
+
+
+async def lacking_for(choice: str, places: Places) -> list[str]:
+    """The packages without which `run --engine CHOICE` has no engine here."""
+    return lacking() if await is_choice(choice, places) else []
 
 
 async def choose(engine: Engine, places: Places, *, asked: bool, changed: Callable[[], None]) -> None:

@@ -268,4 +268,4 @@ def hit(container: Any) -> list[str]:
 @register.filter
 def engine(kind: str) -> str:
     """An engine's name as its makers write it."""
-    return {"docker": "Docker", "podman": "Podman", "gantry": "Gantry"}.get(kind, kind)
+    return {"docker": "Docker", "podman": "Podman", "gantry": "Gantry native"}.get(kind, kind)
