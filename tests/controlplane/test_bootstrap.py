@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import pty
+import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from bootstrap import environment, packages
+from bootstrap import engine, environment, packages
 from bootstrap.packages import Need
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -143,6 +144,40 @@ def test_the_environment_is_renewed_when_the_lock_changes(tmp_path: Path, monkey
     assert environment.current(development=True)
     stamp.write_text("of an older lock development\n")
     assert not environment.current(development=False)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "native"),
+    [
+        ((), True),
+        (("--engine", "native"), True),
+        (("--engine=native", "--tls"), True),
+        (("--engine", "none"), False),
+        (("--engine=unix:///x",), False),
+        (("--listen", "127.0.0.1:1", "--engine", "docker"), False),
+    ],
+)
+def test_the_native_engine_is_prepared_where_it_will_run(
+    arguments: tuple[str, ...], native: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("GANTRY_ENGINE", raising=False)
+    monkeypatch.setattr(engine, "all_sockets", lambda: ["/no/docker.sock"])
+    assert engine.wants_native(arguments) is native
+
+
+def test_where_another_engine_answers_the_native_one_is_prepared_on_demand_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("GANTRY_ENGINE", raising=False)
+    path = tmp_path / "docker.sock"
+    monkeypatch.setattr(engine, "all_sockets", lambda: [str(path)])
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(path))
+        server.listen()
+        assert not engine.wants_native(())
+        assert engine.wants_native(("--engine", "native"))
+        monkeypatch.setenv("GANTRY_ENGINE", "native")
+        assert engine.wants_native(())
 
 
 def test_help_lists_every_command() -> None:

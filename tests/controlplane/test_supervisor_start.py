@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
+from bootstrap.packages import Need
 from controlplane.supervisor import engine, home, redis, tls
 from controlplane.supervisor.options import add_arguments, address, apply, is_loopback, split
 from hosts.tls import fingerprint
@@ -151,11 +152,57 @@ def test_the_self_made_certificate_is_private_names_the_machine_and_is_kept(tmp_
 def test_the_engine_that_answers_is_named(tmp_path: Path) -> None:
     path = tmp_path / "engine.sock"
     url = f"unix://{path}"
-    assert "No engine on this machine" in engine.describe(url)
+    assert "No engine on this machine" in engine.describe(url, tmp_path, tmp_path)
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(str(path))
         server.listen()
-        assert engine.describe(url) == f"Engine of this machine: {path}."
-    assert engine.agent_arguments(url) == ["--engine", url]
-    assert engine.agent_arguments("auto") == []
-    assert engine.agent_arguments("none") == ["--engine", "none"]
+        assert engine.describe(url, tmp_path, tmp_path) == f"Engine of this machine: {path}."
+    assert engine.agent_arguments(url, tmp_path, tmp_path) == ["--engine", url]
+    assert engine.agent_arguments("none", tmp_path, tmp_path) == ["--engine", "none"]
+
+
+@pytest.fixture
+def no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine on which neither Docker nor Podman answers."""
+    monkeypatch.setattr(engine, "all_sockets", lambda: ["/no/docker.sock"])
+
+
+def test_the_agents_own_engine_keeps_all_below_the_home(tmp_path: Path) -> None:
+    own = ["--engine-root", str(tmp_path / "engine"), "--engine-socket", str(tmp_path / "run/engine.sock")]
+    assert engine.agent_arguments("auto", tmp_path, tmp_path / "run") == own
+    assert engine.agent_arguments("native", tmp_path, tmp_path / "run") == ["--engine", "native", *own]
+
+
+@pytest.mark.parametrize("choice", ["auto", "native"])
+def test_the_native_engine_is_named_with_its_socket(
+    tmp_path: Path, no_other: None, monkeypatch: pytest.MonkeyPatch, choice: str
+) -> None:
+    monkeypatch.setattr(engine, "ENGINE_NEEDS", ())
+    monkeypatch.setattr(engine.os, "geteuid", lambda: 0)
+    said = engine.describe(choice, tmp_path, tmp_path)
+    assert f"Gantry's own; docker -H unix://{tmp_path}/engine.sock" in said
+
+
+def test_without_root_it_says_what_the_native_engine_needs(
+    tmp_path: Path, no_other: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "ENGINE_NEEDS", (Need("conmon", "watches", lambda: False),))
+    monkeypatch.setattr(engine.os, "geteuid", lambda: 1000)
+    needs = "Gantry's native engine needs root (sudo ./gantry up) and these packages: apt-get install conmon."
+    assert needs in engine.describe("native", tmp_path, tmp_path)
+    said = engine.describe("auto", tmp_path, tmp_path)
+    assert needs in said
+    assert "No engine on this machine: nothing answers on /no/docker.sock" in said
+
+
+def test_an_engine_that_holds_containers_stays_beside_docker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "docker.sock"
+    monkeypatch.setattr(engine, "all_sockets", lambda: [str(path)])
+    monkeypatch.setattr(engine, "ENGINE_NEEDS", ())
+    monkeypatch.setattr(engine.os, "geteuid", lambda: 0)
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(path))
+        server.listen()
+        assert engine.describe("auto", tmp_path, tmp_path) == f"Engine of this machine: {path}."
+        (tmp_path / "engine" / "containers" / "0123").mkdir(parents=True)
+        assert "Gantry's own" in engine.describe("auto", tmp_path, tmp_path)

@@ -35,11 +35,13 @@ def test_which_wheels_are_for_our_hosts(name: str, usable: bool) -> None:
 def test_the_lock_names_all_that_the_agent_needs_for_every_python_and_machine() -> None:
     packages = {package["name"]: package for package in wheels.closure(wheels.read_lock())}
     assert {"aiohttp", "cryptography", "psutil", "cffi", "multidict", "yarl", "idna"} <= set(packages)
+    assert {"isal", "zstandard"} <= set(packages), "the native engine's own"
     assert "django" not in packages
-    names = [found["url"].rsplit("/", 1)[-1] for found in wheels.usable_wheels(packages["aiohttp"])]
-    for python in wheels.PYTHONS:
-        for machine in wheels.MACHINES:
-            assert sum(f"-{python}-" in name and machine in name for name in names) == 1
+    for compiled in ("aiohttp", "isal", "zstandard"):
+        names = [found["url"].rsplit("/", 1)[-1] for found in wheels.usable_wheels(packages[compiled])]
+        for python in wheels.PYTHONS:
+            for machine in wheels.MACHINES:
+                assert sum(f"-{python}-" in name and machine in name for name in names) == 1, (compiled, names)
     assert sum("x86_64" in found["url"] for found in wheels.usable_wheels(packages["cryptography"])) == 1
 
 

@@ -20,7 +20,7 @@ from .layout import Layout
 log = logging.getLogger(__name__)
 
 SHUTDOWN_TIMEOUT = 2.0  # seconds streams get to end; containers are not touched
-LOCK_PATIENCE = 10.0  # seconds for a killed engine's last children to let go of the root
+LOCK_PATIENCE = 5.0  # seconds for a killed engine's last children to let go of the root
 MAX_LINE = 64 << 10  # bytes of a request line or a header: registry credentials and filters travel there
 
 
