@@ -8,12 +8,12 @@ from aiohttp import web
 from gantry_agent.engine.core import Engine
 from gantry_agent.engine.errors import EngineError, InvalidArgument
 
-from . import system
+from . import images, system
 from .routes import API_VERSION, MIN_API_VERSION, Handler, Routes
 
 log = logging.getLogger(__name__)
 
-TABLES: tuple[Routes, ...] = (system.routes,)
+TABLES: tuple[Routes, ...] = (system.routes, images.routes)
 
 Next = Callable[[web.Request], Awaitable[web.StreamResponse]]
 

@@ -1,0 +1,1 @@
+"""What the API says and does of images: lists, names, removal, archives."""
