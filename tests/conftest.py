@@ -2,10 +2,11 @@
 
 Session-wide (shared: use ``unique()`` names, do not stop them):
     redis_server                   a Redis at settings.REDIS_URL, for live updates, cache, Celery, channels
-    docker_engine, podman_engine   an EngineProcess each: .socket, .request(), .cli(), .run()
+    docker_engine, podman_engine, native_engine
+                                   an EngineProcess each: .socket, .request(), .cli(), .run()
     registry                       a Registry: .address, .push(image, "gantry/name:tag")
     busybox_image                  the reference "127.0.0.1:PORT/gantry/busybox:1", pushed to ``registry``
-    busybox_loaded                 the same reference, pulled into docker_engine and podman_engine on demand:
+    busybox_loaded                 the same reference, loaded into one of the engines on demand:
                                    busybox_loaded(docker_engine) → reference
 A test that kills, freezes or fills an engine starts its own: ``with Dockerd() as engine: …`` (0.3 s).
 """
@@ -16,7 +17,7 @@ from pathlib import Path
 import pytest
 from django.conf import settings
 
-from tests.support.engines import Dockerd, EngineProcess, Podman
+from tests.support.engines import Dockerd, EngineProcess, Native, Podman
 from tests.support.images import TestImage, busybox, busybox_why_not
 from tests.support.redis import RedisServer
 from tests.support.registry import Registry
@@ -58,6 +59,14 @@ def podman_engine() -> Iterator[EngineProcess]:
     """A Podman service for the whole run."""
     need(Podman.why_not())
     with Podman() as engine:
+        yield engine
+
+
+@pytest.fixture(scope="session")
+def native_engine() -> Iterator[EngineProcess]:
+    """Gantry's own engine for the whole run."""
+    need(Native.why_not())
+    with Native() as engine:
         yield engine
 
 

@@ -1,14 +1,15 @@
-"""Real engines for tests: a Docker Engine or a Podman service on folders, a socket and a bridge of its own.
+"""Real engines for tests: a Docker Engine, a Podman service or Gantry's native engine, each on folders, a socket
+and a bridge of its own.
 
-    with Dockerd() as engine:                 # or Podman()
+    with Dockerd() as engine:                 # or Podman(), or Native(**keys of its configuration file)
         engine.socket                         # Path of the unix socket, plain Engine API
         engine.request("GET", "/info")        # (status, JSON): a second opinion beside hosts.engine
         engine.cli("ps", "-a")                # the docker CLI on that socket; returns its stdout
         engine.run("busybox", "top", name="a")  # create and start, returns the container's id
         engine.kill(); engine.start()         # SIGKILL and again; Docker's containers live on (live-restore)
 
-Any number works side by side. All tests share the session fixtures ``docker_engine`` and ``podman_engine``
-(tests/conftest.py): name your containers with ``unique()``, and never stop those two engines. Registries
+Any number works side by side. All tests share the session fixtures ``docker_engine``, ``podman_engine`` and
+``native_engine`` (tests/conftest.py): name your containers with ``unique()``, and never stop those engines. Registries
 on 127.0.0.1 and on the machine's addresses towards test namespaces (10.215.N.1) need no TLS.
 ``netns=`` starts the engine in a named network namespace (tests/support/netns.py).
 """
@@ -21,11 +22,12 @@ import secrets
 import shutil
 import signal
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from tests.support import unixhttp
-from tests.support.scratch import Bridge, discard, make_scratch
+from tests.support.scratch import Bridge, discard, make_scratch, remove_firewall
 from tests.support.waiting import eventually
 
 INSECURE = ("127.0.0.0/8", "10.215.0.0/16")
@@ -296,6 +298,75 @@ class Podman(EngineProcess):
             "CONTAINERS_STORAGE_CONF": f"{self.folder}/storage.conf",
             "CONTAINERS_REGISTRIES_CONF": f"{self.folder}/registries.conf",
         }
+
+
+class Native(EngineProcess):
+    """Gantry's own engine. ``keys`` are further keys of its configuration file, dashes as underscores."""
+
+    kind = "native"
+    binaries = ("conmon", "nft")
+
+    def __init__(self, *, netns: str | None = None, **keys: Any) -> None:
+        super().__init__(netns=netns)
+        self.keys = {name.replace("_", "-"): value for name, value in keys.items()}
+
+    @classmethod
+    def why_not(cls) -> str:
+        """Also one of the two OCI runtimes is needed."""
+        if reason := super().why_not():
+            return reason
+        return "" if shutil.which("crun") or shutil.which("runc") else "native: neither crun nor runc is installed"
+
+    @property
+    def root(self) -> Path:
+        """Its images, layers and containers."""
+        return self.folder / "data"
+
+    @property
+    def run_folder(self) -> Path:
+        """Its run-time state."""
+        return self.folder / "run"
+
+    @property
+    def config(self) -> Path:
+        """Its configuration file."""
+        return self.folder / "engine.json"
+
+    def prepare(self) -> None:
+        """Write its configuration: a bridge, and address pools for user networks, that are this engine's alone."""
+        self.bridge = Bridge(self.folder, "gte", 212, self.netns, make=False)
+        pool = self.bridge.subnet.replace("10.212.", "10.211.")
+        settings = {
+            "bridge": self.bridge.name,
+            "bip": f"{self.bridge.subnet}.1/24",
+            "default-address-pools": [{"base": f"{pool}.0/24", "size": 28}],
+            "insecure-registries": list(INSECURE),
+        }
+        self.config.write_text(json.dumps({**settings, **self.keys}))
+
+    def command(self) -> list[str]:
+        """The agent's program that stands beside this Python; all of its state lies in our folder."""
+        return [
+            str(Path(sys.executable).with_name("gantry-agent")),
+            "engine",
+            f"--root={self.root}",
+            f"--socket={self.socket}",
+            f"--run={self.run_folder}",
+            f"--config={self.config}",
+        ]
+
+    def remove_containers(self) -> None:
+        """Also the networks people made, whose bridges would stay."""
+        super().remove_containers()
+        for network in self.expect("GET", "/networks"):
+            if network["Name"] not in ("bridge", "host", "none"):
+                self.request("DELETE", f"/networks/{network['Id']}")
+
+    def close(self) -> None:
+        """As ever, and its firewall rules: they outlive the process."""
+        super().close()
+        if self.netns is None:
+            remove_firewall(self.folder)
 
 
 def _open_files() -> str:

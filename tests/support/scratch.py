@@ -5,6 +5,7 @@ away what a killed one left behind. The names are short: engines put unix socket
 """
 
 import contextlib
+import hashlib
 import os
 import re
 import shutil
@@ -45,6 +46,7 @@ def sweep() -> None:
         if owner and folder.is_dir() and not Path(f"/proc/{owner[1]}").exists():
             _discard_bridge(folder / "bridge")
             discard(folder)
+            remove_firewall(folder)
 
 
 def processes_of(folder: Path) -> set[int]:
@@ -88,10 +90,10 @@ class Bridge:
     """A network bridge ``<prefix><n>`` of its own, and a subnet 10.<block>.<n>.0/24 to go with it.
 
     The number is held by an abstract unix socket: it frees itself when the process dies, and it stays ours
-    while an engine removes and makes the interface as it pleases.
+    while an engine removes and makes the interface as it pleases. With ``make=False`` the engine makes it.
     """
 
-    def __init__(self, folder: Path, prefix: str, block: int, netns: str | None = None) -> None:
+    def __init__(self, folder: Path, prefix: str, block: int, netns: str | None = None, *, make: bool = True) -> None:
         self.netns = netns
         for number in range(256):
             self.name, self.subnet = f"{prefix}{number}", f"10.{block}.{number}"
@@ -104,6 +106,8 @@ class Bridge:
             remove_link(self.name)
             (folder / "bridge").write_text(self.name)
         ip = ["ip", "-n", netns] if netns else ["ip"]
+        if not make:
+            return
         for arguments in (
             ["link", "add", self.name, "type", "bridge"],
             ["address", "add", f"{self.subnet}.1/24", "dev", self.name],
@@ -139,6 +143,15 @@ def hold(name: str) -> socket.socket | None:
 def remove_link(name: str) -> None:
     """Delete a network interface if it is still there."""
     subprocess.run(["ip", "link", "delete", name], check=False, capture_output=True)
+
+
+def remove_firewall(folder: Path) -> None:
+    """Delete the nftables tables of the native engine whose root was ``folder/data``: named by the root's hash."""
+    mark = hashlib.sha256(f"{folder}/data".encode()).hexdigest()[:8]
+    listed = subprocess.run(["nft", "list", "tables"], check=False, capture_output=True, text=True).stdout
+    for line in listed.splitlines():
+        if "gantry" in line and mark in line:
+            subprocess.run(["nft", "delete", *line.split()], check=False, capture_output=True)
 
 
 def _process_table() -> Iterator[tuple[int, int, bytes]]:
