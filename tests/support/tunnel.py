@@ -110,8 +110,7 @@ class AgentHost:
             "--state",
             str(self.state.folder),
         ]
-        if self.engine_socket is not None:
-            command += ["--engine", f"unix://{self.engine_socket}"]
+        command += ["--engine", f"unix://{self.engine_socket}" if self.engine_socket else "none"]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         if wait:
