@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import os
 import re
 import urllib.error
 import urllib.request
@@ -11,6 +14,9 @@ from pathlib import Path
 import pytest
 
 from tests.bare.machine import BareDebian, why_not
+from tests.support import unixhttp
+from tests.support.images import TestImage
+from tests.support.scratch import Bridge, discard, make_scratch, remove_tables
 from tests.support.waiting import eventually, free_port
 
 pytestmark = [
@@ -64,6 +70,86 @@ def test_up_installs_what_is_missing_starts_every_part_and_prints_the_link(bare:
         process.kill()
         process.wait()
     declined_it_runs_the_rest(bare, tmp_path)
+
+
+@pytest.fixture
+def bridge() -> Iterator[Bridge]:
+    """The machine has our network: the engine's bridge there must be nobody else's."""
+    folder = make_scratch()
+    bridge = Bridge(folder, "gtb", 209, make=False)
+    try:
+        yield bridge
+    finally:
+        bridge.close()
+        discard(folder)
+
+
+def test_up_makes_a_host_that_runs_containers_without_docker_and_podman(
+    bare: BareDebian, tmp_path: Path, bridge: Bridge, busybox_archive: TestImage
+) -> None:
+    home = f"/var/lib/g{os.getpid()}"  # the engine's rules are named after its root, in a network that is ours
+    state = bare.root / home.lstrip("/") / "agent"
+    state.mkdir(parents=True, mode=0o700)
+    settings = {"bridge": bridge.name, "bip": f"{bridge.subnet}.1/24"}
+    (state / "engine.json").write_text(json.dumps(settings))
+    log = tmp_path / "native.log"
+    address, gateway = f"127.0.0.1:{free_port()}", f"127.0.0.1:{free_port()}"
+    process = bare.start(
+        *("/root/gantry/gantry", "up", "--home", home, "--listen", address, "--gateway-listen", gateway), log=log
+    )
+    run = bare.root / home.lstrip("/") / "run"
+
+    def connected() -> bool:
+        """The host's socket in the control plane answers: agent, tunnel and engine work."""
+        if process.poll() is not None:
+            raise RuntimeError(f"up ended:\n{log.read_text()[-4000:]}")
+        try:
+            return unixhttp.request(run / "hosts" / "1.sock", "GET", "/_ping", timeout=5)[0] == 200
+        except OSError:
+            return False
+
+    try:
+        eventually(connected, timeout=600, what="the host's engine answers through the tunnel")
+        printed = log.read_text()
+        assert "Engine of this machine: Gantry's own" in printed
+        for package in ("crun", "conmon", "aardvark-dns", "nftables"):
+            assert re.search(rf"gantry: +{package} ", printed), "it says which packages are missing"
+        assert bare.has(["dockerd", "podman"]) == []
+        it_runs_a_container_with_a_port(run / "hosts" / "1.sock", busybox_archive)
+    finally:
+        process.kill()
+        process.wait()
+        remove_tables(hashlib.sha256(f"{home}/engine".encode()).hexdigest()[:8])
+
+
+def it_runs_a_container_with_a_port(engine: Path, archive: TestImage) -> None:
+    """Through the control plane's socket: load, run, ask its web server, remove."""
+
+    def call(method: str, path: str, body: object = None, **query: object) -> object:
+        status, answer = unixhttp.request(engine, method, path, body, timeout=60, **query)
+        assert status < 400, f"{method} {path}: {status} {answer}"
+        return answer
+
+    call("POST", "/images/load", archive.archive("busybox:bare"))
+    port = str(free_port())
+    order = {
+        "Image": "busybox:bare",
+        "Cmd": ["sh", "-c", "mkdir /www && echo it works > /www/index.html && httpd -f -p 80 -h /www"],
+        "ExposedPorts": {"80/tcp": {}},
+        "HostConfig": {"PortBindings": {"80/tcp": [{"HostIp": "127.0.0.1", "HostPort": port}]}},
+    }
+    call("POST", "/containers/create", order, name="web")
+    call("POST", "/containers/web/start")
+
+    def page() -> bytes:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=2) as answer:
+                return bytes(answer.read())
+        except OSError:
+            return b""
+
+    eventually(lambda: page() == b"it works\n", timeout=30, what="the container's web server answers")
+    call("DELETE", "/containers/web", force="true")
 
 
 def declined_it_runs_the_rest(bare: BareDebian, tmp_path: Path) -> None:

@@ -147,7 +147,11 @@ def remove_link(name: str) -> None:
 
 def remove_firewall(folder: Path) -> None:
     """Delete the nftables tables of the native engine whose root was ``folder/data``: named by the root's hash."""
-    mark = hashlib.sha256(f"{folder}/data".encode()).hexdigest()[:8]
+    remove_tables(hashlib.sha256(f"{folder}/data".encode()).hexdigest()[:8])
+
+
+def remove_tables(mark: str) -> None:
+    """Delete the nftables tables of native engines that have ``mark`` in their names."""
     listed = subprocess.run(["nft", "list", "tables"], check=False, capture_output=True, text=True).stdout
     for line in listed.splitlines():
         if "gantry" in line and mark in line:
