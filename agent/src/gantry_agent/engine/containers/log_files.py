@@ -1,0 +1,201 @@
+"""A container's log on disk: the file conmon writes and those rotated away, read in order and never twice.
+
+    containers/ID/ctr.log              written now
+    containers/ID/ctr.log.00000001     rotated, oldest first; numbers only grow
+
+Rotation is ours: the file is renamed, then conmon is told to open its path again. Between the two it goes on writing
+to the renamed file, so nothing is lost whatever dies in between, and whoever follows reads one file to its end and
+goes on with the next.
+"""
+
+import contextlib
+import os
+import re
+from pathlib import Path
+
+from .log_records import STAMP, TEXT, TIME, to_utc
+
+BLOCK = 512 << 10  # bytes read at once; more than a record ever has (conmon reads 8 KiB at a time)
+_NUMBER = re.compile(r"\.(\d{8})$")
+
+
+def rotated(path: Path) -> list[tuple[int, Path]]:
+    """The numbers and paths of the files rotated away, oldest first."""
+    found = []
+    with contextlib.suppress(FileNotFoundError):
+        for entry in os.scandir(path.parent):
+            if entry.name.startswith(path.name) and (match := _NUMBER.fullmatch(entry.name, len(path.name))):
+                found.append((int(match[1]), Path(entry.path)))
+    return sorted(found)
+
+
+def rotate(path: Path, keep: int) -> None:
+    """Rename the current file to the next number and delete the oldest but `keep`. The caller tells conmon."""
+    files = rotated(path)
+    number = files[-1][0] + 1 if files else 1
+    with contextlib.suppress(FileNotFoundError):
+        path.rename(f"{path}.{number:08d}")
+    for _, old in files[: max(0, len(files) + 1 - keep)]:
+        old.unlink(missing_ok=True)
+
+
+class Cursor:
+    """A place in a log that moves forward. Blocking, briefly: `behind` says how much there is to read."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._descriptor = -1
+        self._number = 0
+        self._position = 0
+        self._end: tuple[int, int] | None = None  # number and size of the file to stop at
+        self._open_from(0)
+
+    def close(self) -> None:
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+    def seek_end(self) -> None:
+        """Go behind what is written now."""
+        files = self._files()
+        if files and self._open_from(files[-1][0]):
+            self._position = os.fstat(self._descriptor).st_size
+
+    def seek_tail(self, count: int) -> None:
+        """Go to where the last `count` lines begin."""
+        files = self._files()
+        is_last = True
+        for number, path in reversed(files):
+            try:
+                descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            except FileNotFoundError:
+                continue
+            size = os.fstat(descriptor).st_size
+            position, count, is_found = _tail(descriptor, size, count, is_last)
+            is_last = is_last and size == 0
+            self.close()
+            self._descriptor, self._number, self._position = descriptor, number, position
+            if is_found:
+                return
+
+    def seek_time(self, since: bytes) -> None:
+        """Go forward to the first record not older than `since`; records are taken to be in order of time."""
+        while self._descriptor >= 0:
+            self._position = _first_since(self._descriptor, self._position, since)
+            if self._position < os.fstat(self._descriptor).st_size or not self._advance():
+                return
+
+    def stop_here(self) -> None:
+        """Read no further than what is written now."""
+        files = self._files()
+        number, path = files[-1] if files else (0, self._path)
+        with contextlib.suppress(FileNotFoundError):
+            self._end = (number, path.stat().st_size)
+
+    @property
+    def behind(self) -> int:
+        """Bytes of the present file that were not read yet."""
+        return os.fstat(self._descriptor).st_size - self._position if self._descriptor >= 0 else 0
+
+    def read(self, size: int = BLOCK) -> bytes:
+        """The next whole records, at most `size` bytes; b"" when there are none now."""
+        while True:
+            if self._descriptor >= 0:
+                data = os.pread(self._descriptor, self._allowed(size), self._position)
+                if cut := data.rfind(b"\n") + 1:
+                    self._position += cut
+                    return data[:cut]
+            if (self._end is not None and self._number >= self._end[0]) or not self._advance():
+                return b""
+
+    def _allowed(self, size: int) -> int:
+        if self._end is None or self._number < self._end[0]:
+            return size
+        return max(0, min(size, self._end[1] - self._position)) if self._number == self._end[0] else 0
+
+    def _advance(self) -> bool:
+        """Open the next file if there is one: then nothing is added to the present one any more.
+
+        It may have grown since it was read last, just before conmon let it go: in that case stay.
+        """
+        if self._descriptor < 0:
+            return self._open_from(self._number)
+        try:
+            if os.stat(self._path).st_ino == os.fstat(self._descriptor).st_ino:
+                return False
+        except FileNotFoundError:
+            # Renamed, and conmon has not opened the new one yet; only files before the last are finished.
+            files = rotated(self._path)
+            if not files or files[-1][0] <= self._number:
+                return False
+        if b"\n" in os.pread(self._descriptor, BLOCK, self._position):
+            return False
+        return self._open_from(self._number + 1)
+
+    def _open_from(self, number: int) -> bool:
+        """Open the oldest file numbered at least `number`; its place is its beginning."""
+        for found, path in self._files():
+            if found < number:
+                continue
+            try:
+                descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            except FileNotFoundError:
+                continue
+            self.close()
+            self._descriptor, self._number, self._position = descriptor, found, 0
+            return True
+        return False
+
+    def _files(self) -> list[tuple[int, Path]]:
+        """All files, oldest first; the current one has the number it will get."""
+        files = rotated(self._path)
+        if self._path.exists():
+            files.append((files[-1][0] + 1 if files else 1, self._path))
+        return files
+
+
+def _tail(descriptor: int, size: int, count: int, is_last: bool) -> tuple[int, int, bool]:
+    """Where the last `count` lines of a file begin, how many are missing, and whether the first of them begins here:
+    it may have begun in an older file. `is_last`: of the newest file, where a
+    line that has not ended yet counts as one."""
+    position, carry = size, b""
+    missing = count
+    while position > 0:
+        start = max(0, position - BLOCK)
+        data = os.pread(descriptor, position - start, start) + carry
+        cut = 0 if start == 0 else data.find(b"\n") + 1
+        if not cut and start:
+            position, carry = start, data
+            continue
+        place = start + len(data)
+        for line in reversed(data[cut:].split(b"\n")[:-1]):
+            ends_line = line[TEXT - 2 : TEXT - 1] == b"F"
+            if ends_line or is_last:
+                if missing == 0:
+                    return place, 0, True
+                missing -= 1
+            is_last = False
+            place -= len(line) + 1
+        position, carry = start, data[:cut]
+    return 0, missing, False
+
+
+def _first_since(descriptor: int, low: int, since: bytes) -> int:
+    """The offset of the first record from `low` on that is not older than `since`: a binary search over bytes."""
+    high = os.fstat(descriptor).st_size
+    while high - low > BLOCK // 8:
+        middle = (low + high) // 2
+        data = os.pread(descriptor, BLOCK // 8, middle)
+        begin = data.find(b"\n") + 1
+        if not begin or len(data) < begin + STAMP:
+            break
+        if _utc_time(data[begin : begin + STAMP]) < since:
+            low = middle + begin
+        else:
+            high = middle
+    # What is left is at most a few blocks; the renderer passes over what is older.
+    return low
+
+
+def _utc_time(text: bytes) -> bytes:
+    return text[:TIME] if text[TIME:] == b"+00:00" else to_utc(text)

@@ -1,0 +1,119 @@
+"""Reading a container's log as its clients ask for it, and keeping it within its size.
+
+    async for data in read(path, wanted, tail=10, life=life, watcher=watcher): …   # b"": a second without news
+
+A reader works from the file, never from conmon's socket: it may be as slow as it likes without holding the container
+or another reader up, and it takes up where it was after the engine was killed.
+"""
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from .life import Life
+from .log_files import BLOCK, Cursor, rotate
+from .log_records import Renderer, Wanted, stamp
+from .watching import Watcher
+
+log = logging.getLogger(__name__)
+
+SMALL = 32 << 10  # bytes read and rendered on the event loop: less than a millisecond, and no hop to a thread
+NEWS_TIMEOUT = 1.0  # seconds a follower waits before it lets its caller look whether the client is still there
+SIZE_CHECK = 2.0  # seconds between looks at the sizes of the logs
+
+_threads = ThreadPoolExecutor(4, "logs")
+
+
+async def read(
+    path: Path,
+    wanted: Wanted,
+    *,
+    tail: int | None = None,
+    from_end: bool = False,
+    life: Life | None = None,
+    watcher: Watcher | None = None,
+) -> AsyncIterator[bytes]:
+    """The log at `path`, rendered: what is there, then with `life` and `watcher` what is added until that life ends.
+
+    `tail`: only that many of the last lines. `from_end`: nothing of what is there. Yields b"" each second without
+    news. The order is the log's; nothing is left out or doubled by rotation.
+    """
+    loop = asyncio.get_running_loop()
+    cursor = await loop.run_in_executor(_threads, _open, path, wanted, 0 if from_end else tail, life is None)
+    try:
+        renderer = Renderer(wanted)
+        if life is None or watcher is None:
+            while not renderer.is_done and (data := await _next(cursor, renderer)) is not None:
+                yield data
+        else:
+            with watcher.watch(path.parent) as changed, life.tells(changed):
+                async for data in _follow(cursor, renderer, life, changed):
+                    yield data
+        if rest := renderer.end():
+            yield rest
+    finally:
+        cursor.close()
+
+
+async def _follow(cursor: Cursor, renderer: Renderer, life: Life, changed: asyncio.Event) -> AsyncIterator[bytes]:
+    until = renderer.wanted.until
+    while not renderer.is_done:
+        changed.clear()
+        # Asked before the read: what a process wrote before it died is in the log by then.
+        is_over = life.is_over()
+        data = await _next(cursor, renderer)
+        if data is not None:
+            if data:
+                yield data
+        elif is_over or (until is not None and stamp(time.time_ns()) > until):
+            return
+        else:
+            try:
+                async with asyncio.timeout(NEWS_TIMEOUT):
+                    await changed.wait()
+            except TimeoutError:
+                yield b""
+
+
+def _open(path: Path, wanted: Wanted, tail: int | None, ends_now: bool) -> Cursor:
+    cursor = Cursor(path)
+    if ends_now:
+        cursor.stop_here()
+    if tail == 0:
+        cursor.seek_end()
+    elif tail is not None:
+        cursor.seek_tail(tail)
+    elif wanted.since:
+        cursor.seek_time(wanted.since)
+    return cursor
+
+
+async def _next(cursor: Cursor, renderer: Renderer) -> bytes | None:
+    """The next buffer of the answer, None at the end of the log; large ones are made in a thread."""
+    if cursor.behind <= SMALL:
+        records = cursor.read(SMALL)
+        return renderer.feed(records) if records else None
+    return await asyncio.get_running_loop().run_in_executor(_threads, _read_and_feed, cursor, renderer)
+
+
+def _read_and_feed(cursor: Cursor, renderer: Renderer) -> bytes | None:
+    records = cursor.read(BLOCK)
+    return renderer.feed(records) if records else None
+
+
+async def keep_small(logs: Callable[[], list[tuple[Path, int, int, Callable[[], None]]]]) -> None:
+    """Rotate logs that have grown beyond their size, for ever. `logs`: path, bytes, files to keep beside the current
+    one, and what tells its conmon to open the path again."""
+    while True:
+        for path, size, keep, reopen in logs():
+            with contextlib.suppress(FileNotFoundError):
+                if path.stat().st_size < size:
+                    continue
+                await asyncio.get_running_loop().run_in_executor(_threads, rotate, path, keep)
+            # Also where the file is missing: the engine was killed between the two steps.
+            reopen()
+        await asyncio.sleep(SIZE_CHECK)
