@@ -1,11 +1,19 @@
-"""The system's Chromium for all browser tests: Playwright downloads none."""
+"""The system's Chromium for all browser tests: Playwright downloads none.
+
+It drops its connections whenever an interface comes or goes (ERR_NETWORK_CHANGED), and on a machine that starts
+containers they do: it runs in a network namespace of its own, the `desk`.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Browser, Playwright, expect
+
+from tests.conftest import need
+from tests.support.netns import NetworkNamespace
 
 CHROMIUM = "/usr/bin/chromium"
 SWITCHES = (
@@ -20,5 +28,26 @@ expect.set_options(timeout=10_000)
 
 
 @pytest.fixture(scope="session")
-def browser_type_launch_args() -> dict[str, Any]:
-    return {"executable_path": CHROMIUM, "args": list(SWITCHES)}
+def desk() -> Iterator[NetworkNamespace]:
+    """The network the browser sits in."""
+    need(NetworkNamespace.why_not())
+    with NetworkNamespace() as desk:
+        yield desk
+
+
+@pytest.fixture(scope="session")
+def program(desk: NetworkNamespace, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Chromium at the desk, as one executable."""
+    program = tmp_path_factory.mktemp("desk") / "chromium"
+    words = " ".join(desk.command(CHROMIUM))
+    program.write_text(f'#!/bin/sh\nexec {words} "$@"\n')
+    program.chmod(0o755)
+    return program
+
+
+@pytest.fixture(scope="session")
+def browser(playwright: Playwright, program: Path) -> Iterator[Browser]:
+    """One Chromium for the run."""
+    browser = playwright.chromium.launch(executable_path=program, args=list(SWITCHES))
+    yield browser
+    browser.close()

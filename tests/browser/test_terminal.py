@@ -8,6 +8,7 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, WebSocket, expect
 
 from tests.support.engines import EngineProcess, unique
+from tests.support.netns import NetworkNamespace
 from tests.support.stage import Stage
 
 pytestmark = [pytest.mark.docker, pytest.mark.root, pytest.mark.redis_server, pytest.mark.browser]
@@ -16,9 +17,11 @@ ROOT = "document.querySelector('[data-terminal]').page"
 
 
 @pytest.fixture(scope="module")
-def stage(docker_engine: EngineProcess, busybox_loaded: Callable[[EngineProcess], str]) -> Iterator[Stage]:
+def stage(
+    docker_engine: EngineProcess, busybox_loaded: Callable[[EngineProcess], str], desk: NetworkNamespace
+) -> Iterator[Stage]:
     busybox_loaded(docker_engine)
-    with Stage(docker_engine) as stage:
+    with Stage(docker_engine, desk) as stage:
         yield stage
 
 
@@ -66,9 +69,6 @@ def page(context: BrowserContext) -> Iterator[Page]:
 def enter(page: Page, address: str) -> None:
     """Open the page and wait for the shell's prompt."""
     page.goto(address)
-    while page.evaluate("[...performance.getEntriesByType('resource')].some((entry) => entry.responseStatus === 0)"):
-        # Chromium breaks requests off when a network interface comes or goes, as those of engines do.
-        page.goto(address)
     expect(status(page)).to_have_text("Connected", timeout=20_000)
     shows(page, "/ #")
 

@@ -6,6 +6,7 @@
         stage.django("…")                         # Python inside the control plane; returns what it prints
         stage.audit()                             # [(verb, detail), …] as written
         stage.agent, stage.gateway, stage.web     # processes: kill() and start() again
+    with Stage(engine, desk) as stage:            # all of it on the loopback of a network namespace
 
 Users: "admin" (administrator) and "viewer".
 """
@@ -14,18 +15,16 @@ import contextlib
 import fcntl
 import re
 import signal
-import socket
 import sqlite3
 import subprocess
 import sys
-import urllib.request
-from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any, Self
 
 from tests.support import unixhttp
 from tests.support.engines import EngineProcess
 from tests.support.home import ROOT, Home
+from tests.support.netns import NetworkNamespace
 from tests.support.redis import RedisServer
 from tests.support.tunnel import AgentHost
 from tests.support.waiting import eventually
@@ -60,17 +59,21 @@ print(Container.objects.create(host_id=1, **fields).pk)
 class Stage:
     """A control plane with one host; a context manager."""
 
-    def __init__(self, engine: EngineProcess) -> None:
+    def __init__(self, engine: EngineProcess, desk: NetworkNamespace | None = None) -> None:
         self.engine = engine
         self.home = Home()
+        enter = desk.command() if desk else []
         self.run = self.home.path / "run"
         (self.run / "hosts").mkdir(parents=True, mode=0o700)
         self.run.chmod(0o700)
         self.redis = RedisServer(self.run / "redis.sock")
-        self.gateway = Process("gateway", self.home, ["manage.py", "gateway"], self._gateway_answers)
-        self.web = Process("web", self.home, ["-m", "uvicorn", *self._uvicorn()], self._web_answers)
+        gateway = [*enter, sys.executable, "manage.py", "gateway"]
+        self.gateway = Process("gateway", self.home, gateway, self.home.gateway_port)
+        web = [*enter, sys.executable, "-m", "uvicorn", *self._uvicorn()]
+        self.web = Process("web", self.home, web, self.home.port)
         run = self.run / "hosts"
         self.agent = AgentHost(self.home.path, self.home.gateway_url, run, "1", engine.socket)
+        self.agent.prefix = enter
         self.stack = contextlib.ExitStack()
         self.cookies: dict[str, str] = {}
 
@@ -111,17 +114,6 @@ class Stage:
             *("--ws-max-size", "1048576", "--timeout-graceful-shutdown", "3"),
             *("--log-level", "warning", "--no-access-log"),
         ]
-
-    def _web_answers(self) -> bool:
-        try:
-            with urllib.request.urlopen(f"{self.url}/login/", timeout=2) as answer:
-                return bool(answer.status == 200)
-        except OSError:
-            return False
-
-    def _gateway_answers(self) -> bool:
-        with contextlib.closing(socket.socket()) as probe:
-            return probe.connect_ex((self.home.address, self.home.gateway_port)) == 0
 
     def manage(self, *arguments: str) -> str:
         """Run manage.py; its standard output."""
@@ -166,13 +158,13 @@ class Stage:
 
 
 class Process:
-    """One of Gantry's processes; a context manager."""
+    """One of Gantry's processes, ready when it listens on its port; a context manager."""
 
-    def __init__(self, name: str, home: Home, arguments: list[str], answers: Callable[[], bool]) -> None:
+    def __init__(self, name: str, home: Home, command: list[str], port: int) -> None:
         self.name = name
         self.home = home
-        self.arguments = arguments
-        self.answers = answers
+        self.command = command
+        self.port = port
         self.process: subprocess.Popen[bytes] | None = None
         self.log = home.path / f"{name}.log"
 
@@ -187,7 +179,7 @@ class Process:
         """Start it and wait until it answers."""
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, *self.arguments],
+                self.command,
                 cwd=ROOT,
                 env=self.home.environment(),
                 stdin=subprocess.DEVNULL,
@@ -215,7 +207,16 @@ class Process:
         assert self.process
         if self.process.poll() is not None:
             raise RuntimeError(f"{self.name} ended at once:\n{self.log.read_text()[-3000:]}")
-        return self.answers()
+        return is_listening(self.process.pid, self.port)
+
+
+def is_listening(pid: int, port: int) -> bool:
+    """Whether anybody in the process's network namespace listens on that IPv4 port (proc(5), /proc/PID/net/tcp)."""
+    try:
+        lines = Path(f"/proc/{pid}/net/tcp").read_text().splitlines()[1:]
+    except OSError:
+        return False
+    return any(local.endswith(f":{port:04X}") and state == "0A" for _, local, _, state, *_ in map(str.split, lines))
 
 
 def memory_of(pid: int) -> int:

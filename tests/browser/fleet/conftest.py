@@ -18,9 +18,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, Playwright, expect
+from playwright.sync_api import Browser, BrowserContext, Page, expect
 
-from tests.browser.conftest import CHROMIUM, SWITCHES
 from tests.conftest import need
 from tests.support.engines import Dockerd
 from tests.support.images import TestImage
@@ -29,22 +28,6 @@ from tests.support.registry import Registry
 from tests.support.up import Up
 
 PASSWORD = "a word nobody guesses 1"
-
-
-@pytest.fixture(scope="session")
-def browser(playwright: Playwright, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    """Chromium on a machine of its own: it drops its connections whenever an interface comes or goes, and on
-    a machine that starts containers they do.
-    """
-    need(NetworkNamespace.why_not())
-    with NetworkNamespace() as desk:
-        program = tmp_path_factory.mktemp("desk") / "chromium"
-        words = " ".join(desk.command(CHROMIUM))
-        program.write_text(f'#!/bin/sh\nexec {words} "$@"\n')
-        program.chmod(0o755)
-        browser = playwright.chromium.launch(executable_path=program, args=list(SWITCHES))
-        yield browser
-        browser.close()
 
 
 @dataclass
