@@ -57,6 +57,11 @@ def main(arguments: Sequence[str]) -> int:
         return 130
 
 
+# Two files at a time: engines, browsers and clocks leave a core idle most of the time. In the order collected, since
+# browser tests must come last (tests/conftest.py).
+WHOLE_RUN = ("-n", "2", "--dist", "loadfile", "--no-loadscope-reorder")
+
+
 def _become(python: Path, *arguments: str) -> NoReturn:
     """Replace this process: signals and the exit code are then the program's own."""
     sys.stdout.flush()
@@ -89,7 +94,7 @@ def test(arguments: list[str]) -> int:
         say(f"going on without {names}: tests that need them are skipped and listed at the end.")
     python = prepare(development=True)
     os.chdir(ROOT)
-    _become(python, "-m", "pytest", *arguments)
+    _become(python, "-m", "pytest", *(arguments or WHOLE_RUN))
 
 
 def check(arguments: list[str]) -> int:

@@ -8,10 +8,12 @@ import os
 
 from tests.support.scratch import discard, make_scratch
 
-if "GANTRY_TEST_HOME" not in os.environ:
+# One home for a run's process and all it starts; each of xdist's workers is a run of its own, with its own Redis.
+_run = f"run {os.environ.get('PYTEST_XDIST_WORKER', '')}"
+if os.environ.get("GANTRY_TEST_RUN") != _run:
     _home = make_scratch()
     atexit.register(discard, _home)
-    os.environ["GANTRY_TEST_HOME"] = os.environ["GANTRY_HOME"] = str(_home)
+    os.environ["GANTRY_TEST_RUN"], os.environ["GANTRY_HOME"] = _run, str(_home)
 
 from controlplane.settings import *  # noqa: F403
 
