@@ -1,0 +1,144 @@
+"""What comes in on a pipe, decompressed and hashed beside the thread that uses it. Runs in the worker."""
+
+import hashlib
+import os
+import threading
+from collections.abc import Callable, Iterator
+from queue import Queue
+from typing import Any
+
+from .extract import ExtractError, Limits
+
+IN_CHUNK = 256 << 10  # bytes read at once
+OUT_CHUNK = 1 << 20  # bytes decompressed at once, however far they would unpack
+QUEUED = 8  # chunks a slower thread may lag behind
+MAX_WINDOW = 128 << 20  # bytes of memory a zstd stream may ask for; what `zstd --long=27` makes
+GZIP_MAGIC = b"\x1f\x8b"
+ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
+
+
+class Damaged(Exception):
+    """The compressed stream is broken."""
+
+
+class Input:
+    """Standard input with the bytes counted. The first read tells the compression, before the root is changed."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self.count = 0
+        self._first = b""
+        while len(self._first) < 4 and (more := os.read(descriptor, IN_CHUNK)):
+            self._first += more
+        self.compression = _compression(self._first)
+
+    def read(self, size: int = IN_CHUNK) -> bytes:
+        """The next bytes, b"" at the end; `size` is for those who read through a file object."""
+        chunk, self._first = self._first, b""
+        if len(chunk) > size:
+            chunk, self._first = chunk[:size], chunk[size:]
+        chunk = chunk or os.read(self._descriptor, min(size, IN_CHUNK))
+        self.count += len(chunk)
+        return chunk
+
+
+def prepare(source: Input) -> Callable[[], Iterator[bytes]]:
+    """The right decompressor, with everything imported that it needs."""
+    if source.compression == "gzip":
+        from isal import igzip_lib  # only the compression met is loaded: start-up counts for eight layers
+
+        return lambda: _gunzip(source, igzip_lib)
+    if source.compression == "zstd":
+        import zstandard
+
+        return lambda: _unzstd(source, zstandard)
+    return lambda: iter(source.read, b"")
+
+
+class Pipeline:
+    """Reads, decompresses and hashes in threads; `more` hands the plain chunks to the caller's thread."""
+
+    def __init__(self, source: Input, limits: Limits, chunks: Callable[[], Iterator[bytes]]) -> None:
+        self._source = source
+        self._limits = limits
+        self._chunks = chunks
+        self._out: Queue[bytes | BaseException] = Queue(QUEUED)
+        self._to_hash: Queue[bytes] = Queue(QUEUED)
+        self._hash = hashlib.sha256()
+        self._hasher = threading.Thread(target=self._hash_all, daemon=True)
+        self._hasher.start()
+        threading.Thread(target=self._feed, daemon=True).start()
+
+    def more(self) -> bytes:
+        """The next plain chunk, b"" at the end. Raises what broke the stream."""
+        found = self._out.get()
+        if isinstance(found, BaseException):
+            raise found
+        return found
+
+    def digest(self) -> str:
+        """Of all plain bytes, once `more` has answered b""."""
+        self._hasher.join()
+        return f"sha256:{self._hash.hexdigest()}"
+
+    def _feed(self) -> None:
+        total = 0
+        try:
+            for chunk in self._chunks():
+                total += len(chunk)
+                if total > self._limits.slack + self._limits.ratio * self._source.count:
+                    raise ExtractError(
+                        f"{self._source.count} bytes unpack to more than {total}: over {self._limits.ratio} times as many"
+                    )
+                if total > 2 * self._limits.size + self._limits.slack:
+                    raise ExtractError(f"more than {total} bytes of archive")
+                self._to_hash.put(chunk)
+                self._out.put(chunk)
+        except (Damaged, ExtractError, OSError, MemoryError) as exc:
+            self._out.put(exc)
+            return
+        self._to_hash.put(b"")
+        self._out.put(b"")
+
+    def _hash_all(self) -> None:
+        while chunk := self._to_hash.get():
+            self._hash.update(chunk)
+
+
+def _compression(start: bytes) -> str:
+    if start.startswith(GZIP_MAGIC):
+        return "gzip"
+    # A zstd stream may begin with a skippable frame, whose magic's low nibble is free.
+    is_skippable = len(start) >= 4 and start[1:4] == b"\x2a\x4d\x18" and start[0] & 0xF0 == 0x50
+    return "zstd" if start.startswith(ZSTD_MAGIC) or is_skippable else "none"
+
+
+def _gunzip(source: Input, library: Any) -> Iterator[bytes]:
+    """All members of a gzip stream; padding with zeros may follow. Raises Damaged."""
+    data = source.read()
+    while data:
+        stream = library.IgzipDecompressor(flag=library.DECOMP_GZIP)
+        while not stream.eof:
+            try:
+                out = stream.decompress(data, OUT_CHUNK)
+            except (library.error, EOFError, ValueError) as exc:
+                raise Damaged(f"the gzip stream is damaged: {exc}") from exc
+            if out:
+                yield out
+            data = source.read() if stream.needs_input and not stream.eof else b""
+            if stream.needs_input and not data and not stream.eof:
+                raise Damaged("the gzip stream ends too early")
+        data = stream.unused_data or source.read()
+        while data and not (data := data.lstrip(b"\0")):
+            data = source.read()
+
+
+def _unzstd(source: Input, library: Any) -> Iterator[bytes]:
+    """All frames of a zstd stream. Raises Damaged."""
+    decompressor = library.ZstdDecompressor(max_window_size=MAX_WINDOW)
+    try:
+        with decompressor.stream_reader(source, read_size=IN_CHUNK, read_across_frames=True) as reader:
+            while out := reader.read(OUT_CHUNK):
+                yield out
+    except library.ZstdError as exc:
+        raise Damaged(f"the zstd stream is damaged: {exc}") from exc
