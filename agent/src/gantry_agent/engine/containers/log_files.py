@@ -43,7 +43,7 @@ class Cursor:
     """A place in a log that moves forward. Blocking, briefly: `behind` says how much there is to read."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self.path = path
         self._descriptor = -1
         self._number = 0
         self._position = 0
@@ -88,7 +88,7 @@ class Cursor:
     def stop_here(self) -> None:
         """Read no further than what is written now."""
         files = self._files()
-        number, path = files[-1] if files else (0, self._path)
+        number, path = files[-1] if files else (0, self.path)
         with contextlib.suppress(FileNotFoundError):
             self._end = (number, path.stat().st_size)
 
@@ -121,11 +121,11 @@ class Cursor:
         if self._descriptor < 0:
             return self._open_from(self._number)
         try:
-            if os.stat(self._path).st_ino == os.fstat(self._descriptor).st_ino:
+            if os.stat(self.path).st_ino == os.fstat(self._descriptor).st_ino:
                 return False
         except FileNotFoundError:
             # Renamed, and conmon has not opened the new one yet; only files before the last are finished.
-            files = rotated(self._path)
+            files = rotated(self.path)
             if not files or files[-1][0] <= self._number:
                 return False
         if b"\n" in os.pread(self._descriptor, BLOCK, self._position):
@@ -148,9 +148,9 @@ class Cursor:
 
     def _files(self) -> list[tuple[int, Path]]:
         """All files, oldest first; the current one has the number it will get."""
-        files = rotated(self._path)
-        if self._path.exists():
-            files.append((files[-1][0] + 1 if files else 1, self._path))
+        files = rotated(self.path)
+        if self.path.exists():
+            files.append((files[-1][0] + 1 if files else 1, self.path))
         return files
 
 

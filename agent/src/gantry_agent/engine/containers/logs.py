@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -29,37 +29,62 @@ _threads = ThreadPoolExecutor(4, "logs")
 
 
 async def read(
-    path: Path,
-    wanted: Wanted,
-    *,
-    tail: int | None = None,
-    from_end: bool = False,
-    life: Life | None = None,
-    watcher: Watcher | None = None,
-) -> AsyncIterator[bytes]:
+    path: Path, wanted: Wanted, *, tail: int | None = None, life: Life | None = None, watcher: Watcher | None = None
+) -> AsyncGenerator[bytes, None]:
     """The log at `path`, rendered: what is there, then with `life` and `watcher` what is added until that life ends.
 
-    `tail`: only that many of the last lines. `from_end`: nothing of what is there. Yields b"" each second without
-    news. The order is the log's; nothing is left out or doubled by rotation.
+    `tail`: only that many of the last lines. Yields b"" each second without news. The order is the log's; nothing is
+    left out or doubled by rotation.
     """
-    loop = asyncio.get_running_loop()
-    cursor = await loop.run_in_executor(_threads, _open, path, wanted, 0 if from_end else tail, life is None)
+    cursor = await place(path, wanted, tail=tail, ends_now=life is None)
+    async with contextlib.aclosing(read_from(cursor, wanted, life=life, watcher=watcher)) as pieces:
+        async for data in pieces:
+            yield data
+
+
+async def place(
+    path: Path, wanted: Wanted, *, tail: int | None = None, from_end: bool = False, ends_now: bool = False
+) -> Cursor:
+    """The place in a log where reading begins; `from_end`: behind what is there, `ends_now`: no further than that."""
+
+    def find() -> Cursor:
+        cursor = Cursor(path)
+        if ends_now:
+            cursor.stop_here()
+        if from_end or tail == 0:
+            cursor.seek_end()
+        elif tail is not None:
+            cursor.seek_tail(tail)
+        elif wanted.since:
+            cursor.seek_time(wanted.since)
+        return cursor
+
+    return await asyncio.get_running_loop().run_in_executor(_threads, find)
+
+
+async def read_from(
+    cursor: Cursor, wanted: Wanted, *, life: Life | None = None, watcher: Watcher | None = None
+) -> AsyncGenerator[bytes, None]:
+    """`read` from a place that was taken before; closes it."""
     try:
         renderer = Renderer(wanted)
         if life is None or watcher is None:
             while not renderer.is_done and (data := await _next(cursor, renderer)) is not None:
                 yield data
         else:
-            with watcher.watch(path.parent) as changed, life.tells(changed):
-                async for data in _follow(cursor, renderer, life, changed):
-                    yield data
+            with watcher.watch(cursor.path.parent) as changed, life.tells(changed):
+                async with contextlib.aclosing(_follow(cursor, renderer, life, changed)) as pieces:
+                    async for data in pieces:
+                        yield data
         if rest := renderer.end():
             yield rest
     finally:
         cursor.close()
 
 
-async def _follow(cursor: Cursor, renderer: Renderer, life: Life, changed: asyncio.Event) -> AsyncIterator[bytes]:
+async def _follow(
+    cursor: Cursor, renderer: Renderer, life: Life, changed: asyncio.Event
+) -> AsyncGenerator[bytes, None]:
     until = renderer.wanted.until
     while not renderer.is_done:
         changed.clear()
@@ -77,19 +102,6 @@ async def _follow(cursor: Cursor, renderer: Renderer, life: Life, changed: async
                     await changed.wait()
             except TimeoutError:
                 yield b""
-
-
-def _open(path: Path, wanted: Wanted, tail: int | None, ends_now: bool) -> Cursor:
-    cursor = Cursor(path)
-    if ends_now:
-        cursor.stop_here()
-    if tail == 0:
-        cursor.seek_end()
-    elif tail is not None:
-        cursor.seek_tail(tail)
-    elif wanted.since:
-        cursor.seek_time(wanted.since)
-    return cursor
 
 
 async def _next(cursor: Cursor, renderer: Renderer) -> bytes | None:
