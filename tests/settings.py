@@ -9,8 +9,7 @@ import os
 from tests.support.scratch import discard, make_scratch
 
 # One home for a run's process and all it starts; each of xdist's workers is a run of its own, with its own Redis.
-_run = f"run {os.environ.get('PYTEST_XDIST_WORKER', '')}"
-if os.environ.get("GANTRY_TEST_RUN") != _run:
+if os.environ.get("GANTRY_TEST_RUN") != (_run := os.environ.get("PYTEST_XDIST_WORKER", "alone")):
     _home = make_scratch()
     atexit.register(discard, _home)
     os.environ["GANTRY_TEST_RUN"], os.environ["GANTRY_HOME"] = _run, str(_home)
