@@ -10,6 +10,7 @@ from .config import Config
 from .database import Database
 from .events import Events
 from .layout import Layout
+from .registry import Registry, Transfers
 from .store import SCHEMA as STORE_SCHEMA
 from .store import Store
 
@@ -26,6 +27,8 @@ class Engine:
         layout.make()
         self.database = Database(layout.database, schema=(*STORE_SCHEMA,))
         self.store = Store(layout, self.database)
+        self.registry = Registry(config)
+        self.transfers = Transfers(config)
         self._tasks: set[asyncio.Task[Any]] = set()
 
     async def open(self) -> None:
@@ -37,6 +40,7 @@ class Engine:
         for task in tuple(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.registry.close()
         await self.store.close()
         self.database.close()
 

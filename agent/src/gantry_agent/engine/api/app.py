@@ -8,12 +8,12 @@ from aiohttp import web
 from gantry_agent.engine.core import Engine
 from gantry_agent.engine.errors import EngineError, InvalidArgument
 
-from . import images, system
+from . import image_files, images, registry, system
 from .routes import API_VERSION, MIN_API_VERSION, Handler, Routes
 
 log = logging.getLogger(__name__)
 
-TABLES: tuple[Routes, ...] = (system.routes, images.routes)
+TABLES: tuple[Routes, ...] = (system.routes, images.routes, image_files.routes, registry.routes)
 
 Next = Callable[[web.Request], Awaitable[web.StreamResponse]]
 

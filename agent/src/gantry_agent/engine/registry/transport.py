@@ -10,6 +10,7 @@ the host they were meant for.
 import asyncio
 import enum
 import ipaddress
+import os
 import ssl
 import urllib.request
 from collections.abc import AsyncIterator, Mapping
@@ -186,7 +187,8 @@ def reason(exc: BaseException) -> str:
         return "timed out"
     if isinstance(exc, aiohttp.ClientConnectorError):
         inner = exc.os_error
-        return f"dial {exc.host}:{exc.port}: {(inner.strerror or str(inner)).lower()}"
+        words = os.strerror(inner.errno) if (inner.errno or 0) > 0 else str(inner)
+        return f"dial {exc.host}:{exc.port}: {words.lower()}"
     return str(exc) or type(exc).__name__
 
 
