@@ -7,9 +7,6 @@ import sys
 from pathlib import Path
 
 from . import __version__, daemon, native
-from .engine import config as engine_config
-from .engine import main as engine_main
-from .engine.errors import EngineError
 from .enrol import enrol
 from .errors import AgentError
 from .state import State, default_folder
@@ -22,7 +19,10 @@ ENGINE_HELP = (
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; the exit status. Errors go to standard error with their hint."""
-    options = parser().parse_args(arguments)
+    words = sys.argv[1:] if arguments is None else arguments
+    if words[:1] == ["engine"]:
+        native.become(words[1:])
+    options = parser().parse_args(words)
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s", stream=sys.stderr)
     state = State(getattr(options, "state", default_folder()))
     try:
@@ -31,9 +31,6 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"gantry-agent: {exc.message}", file=sys.stderr)
         if exc.hint:
             print(f"  {exc.hint}", file=sys.stderr)
-        return 1
-    except EngineError as exc:
-        print(f"gantry-agent: {exc.message}", file=sys.stderr)
         return 1
     except PermissionError as exc:
         print(f"gantry-agent: {exc}. Run it as the user that owns {state.folder}.", file=sys.stderr)
@@ -62,10 +59,6 @@ def _run(options: argparse.Namespace, state: State) -> int:
         print(daemon.describe(state))
     elif options.command == "parts":
         print(" ".join(asyncio.run(native.lacking_for(options.engine, native.Places()))))
-    elif options.command == "engine":
-        if options.parent:
-            native.end_with(options.parent)
-        asyncio.run(engine_main.run(options.root, options.socket, engine_config.load(options.config), options.run))
     else:
         is_native = asyncio.run(native.is_choice(options.engine, native.Places()))
         print(unit_text(options.program, state.folder, options.engine, native=is_native), end="")
@@ -99,10 +92,5 @@ def parser() -> argparse.ArgumentParser:
         "parts", help="print the packages that the native engine lacks here, if it is the choice"
     )
     command.add_argument("--engine", default="", help=ENGINE_HELP)
-    command = commands.add_parser("engine", help="serve the native engine alone, without a control plane")
-    command.add_argument("--root", type=Path, default=native.ROOT, help="folder of images and containers")
-    command.add_argument("--socket", type=Path, default=native.SOCKET, help="unix socket of its API")
-    command.add_argument("--config", type=Path, help="configuration, JSON")
-    command.add_argument("--run", type=Path, help="folder of run-time state (default: below /run)")
-    command.add_argument("--parent", type=int, help="pid of a process to end with")
+    commands.add_parser("engine", add_help=False, help="serve the native engine alone, or check its store")
     return top

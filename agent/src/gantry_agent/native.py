@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 from .engine_client import Engine, answers
 
@@ -94,16 +95,25 @@ class Places:
         return False
 
     def command(self) -> list[str]:
-        """The engine's command line, in this very Python, wherever this package lies (an installed agent has a
-        folder of its own)."""
-        command = [sys.executable, "-s", "-P", "-m", __package__, "engine", "--parent", str(os.getpid())]
-        command += ["--root", str(self.root), "--socket", str(self.socket)]
-        return [*command, "--config", str(self.config)] if self.config else command
+        """The engine's command line."""
+        words = ["--parent", str(os.getpid()), "--root", str(self.root), "--socket", str(self.socket)]
+        return [*PROGRAM, *words, *(["--config", str(self.config)] if self.config else [])]
 
-    @staticmethod
-    def environment() -> dict[str, str]:
-        folder = str(Path(__file__).resolve().parent.parent)
-        return {**os.environ, "PYTHONPATH": folder, "PATH": ":".join([os.environ.get("PATH", ""), *_SBIN])}
+
+PROGRAM = (sys.executable, "-s", "-P", "-m", f"{__package__}.engine")
+"""The engine in this very Python; `environment` tells it where this package lies: an installed agent has a folder
+of its own."""
+
+
+def environment() -> dict[str, str]:
+    """The engine's, and that of the helpers it starts in turn: this package, and programs in sbin, are found."""
+    folder = str(Path(__file__).resolve().parent.parent)
+    return {**os.environ, "PYTHONPATH": folder, "PATH": ":".join([os.environ.get("PATH", ""), *_SBIN])}
+
+
+def become(words: Sequence[str]) -> NoReturn:
+    """Replace this process by `gantry-agent engine WORDS`."""
+    os.execve(PROGRAM[0], [*PROGRAM, *words], environment())
 
 
 class NativeEngine:
@@ -131,7 +141,7 @@ class NativeEngine:
             # A session of its own: Ctrl-C on the agent's terminal must not reach containers by way of the group.
             process = await asyncio.create_subprocess_exec(
                 *self.places.command(),
-                env=self.places.environment(),
+                env=environment(),
                 stdin=asyncio.subprocess.DEVNULL,
                 start_new_session=True,
                 cwd="/",
