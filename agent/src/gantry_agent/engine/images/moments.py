@@ -47,8 +47,20 @@ def moment_of(text: str) -> int:
         return int(match[1]) * 10**9 + int((match[2] or "").ljust(9, "0"))
     if _RFC3339.match(text):
         return created_at(text)
+    try:
+        return time.time_ns() - duration_of(text)
+    except InvalidArgument as exc:
+        raise InvalidArgument(
+            f"invalid time {text[:60]!r}: expected RFC 3339, Unix seconds or a duration such as 24h"
+        ) from exc
+
+
+def duration_of(text: str) -> int:
+    """Nanoseconds of a Go duration: 300ms, 1.5h, 1m30s, 0. Raises InvalidArgument."""
+    if text == "0":
+        return 0
     parts = _DURATION.findall(text)
-    if parts and "".join(number + unit for number, unit in parts) == text.lstrip("-"):
-        length = sum(int(float(number) * _UNITS[unit]) for number, unit in parts)
-        return time.time_ns() - (-length if text.startswith("-") else length)
-    raise InvalidArgument(f"invalid time {text[:60]!r}: expected RFC 3339, Unix seconds or a duration such as 24h")
+    if not parts or "".join(number + unit for number, unit in parts) != text.lstrip("-"):
+        raise InvalidArgument(f"invalid duration {text[:60]!r}")
+    length = sum(int(float(number) * _UNITS[unit]) for number, unit in parts)
+    return -length if text.startswith("-") else length

@@ -60,6 +60,14 @@ class Progress:
             self._numbers[about] = status, len(self._pending)
             self._add(found)
 
+    def text(self, content: str) -> None:
+        """A sentence for people, its line end included."""
+        self._add({"stream": content})
+
+    def failed(self, message: str) -> None:
+        """The work failed, and its answer has begun."""
+        self._add({"errorDetail": {"message": message}, "error": message})
+
     def aux(self, content: dict[str, Any]) -> None:
         """What programs read."""
         self._add({"progressDetail": {}, "aux": content})

@@ -62,7 +62,7 @@ def summaries(
                 "Containers": _containers(engine, image.id) if with_sizes else -1,
             }
         )
-    return found
+    return sorted(found, key=lambda each: each["Created"], reverse=True)
 
 
 def usage(engine: Engine) -> dict[str, Any]:

@@ -105,9 +105,9 @@ def _split_tag(name: str) -> tuple[str, str | None]:
 
 
 def _split_registry(name: str) -> tuple[str, str]:
-    """The first part is a registry when it looks like a host: a dot, a colon, capitals, or localhost."""
+    """The first part is a registry when it looks like a host: a dot, a colon, or localhost."""
     first, slash, rest = name.partition("/")
-    if slash and (any(mark in first for mark in ".:[") or first == "localhost" or first.lower() != first):
+    if slash and (any(mark in first for mark in ".:[") or first == "localhost"):
         registry, repository = first, rest
     else:
         registry, repository = DEFAULT_REGISTRY, name

@@ -68,6 +68,22 @@ class Blobs:
         finally:
             await asyncio.shield(writer.discard())
 
+    async def adopt_file(self, path: Path, digest: Digest) -> None:
+        """A file below tmp/ whose content was found to be `digest` becomes that blob too; the file stays."""
+        if not self.has(digest):
+            await asyncio.shield(asyncio.to_thread(self._link, path, digest))
+
+    def _link(self, path: Path, digest: Digest) -> None:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fchmod(descriptor, 0o400)
+            files.sync_file(descriptor)
+        finally:
+            os.close(descriptor)
+        temporary = self.stage()
+        os.link(path, temporary)
+        self.adopt(temporary, digest)
+
     def stage(self) -> Path:
         """The name of a new temporary file."""
         return files.temporary(self._layout.tmp, "blob")

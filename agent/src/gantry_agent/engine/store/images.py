@@ -123,9 +123,8 @@ class Images:
                 log.error("image %s cannot be used: %s", row["id"], exc.message)
 
     def all(self) -> list[Image]:
-        """Every image that is not hidden, newest first."""
-        shown = (image for image in self._images.values() if not image.hidden)
-        return sorted(shown, key=lambda image: image.config.created, reverse=True)
+        """Every image that is not hidden."""
+        return [image for image in self._images.values() if not image.hidden]
 
     def hidden(self) -> list[Image]:
         """Images without a name that only containers keep."""
