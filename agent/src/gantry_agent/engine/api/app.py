@@ -1,5 +1,6 @@
 """The application: all routes with and without a version, errors in Docker's shape, one listener on a unix socket."""
 
+import json
 import logging
 from collections.abc import Awaitable, Callable
 
@@ -62,7 +63,9 @@ def failure(status: int, message: str) -> web.Response:
     """An error as Docker words it; 304 has no body."""
     if status == 304:
         return web.Response(status=304)
-    return web.json_response({"message": message}, status=status)
+    # The docker CLI reads the message only of a content type without a charset.
+    body = json.dumps({"message": message}).encode()
+    return web.Response(status=status, body=body, content_type="application/json")
 
 
 def _check_version(asked: str | None) -> None:
