@@ -12,6 +12,22 @@ from .digest import Digest
 from .documents import MAX_LAYERS, read_json
 from .platform import Platform
 
+_LIST, _MAP = "a list of strings", "a map of strings"
+_KINDS: dict[str, Any] = {
+    "Env": _LIST,
+    "Cmd": _LIST,
+    "Entrypoint": _LIST,
+    "OnBuild": _LIST,
+    "Shell": _LIST,
+    "Labels": _MAP,
+    "Volumes": dict,
+    "ExposedPorts": dict,
+    "Healthcheck": dict,
+    "User": str,
+    "WorkingDir": str,
+    "StopSignal": str,
+}
+
 
 @dataclass(frozen=True)
 class ImageConfig:
@@ -28,9 +44,8 @@ class ImageConfig:
         root = data.get("rootfs")
         if not isinstance(root, dict) or not isinstance(root.get("diff_ids") or [], list):
             raise InvalidArgument("the image's configuration has no rootfs with diff_ids")
-        for name, kind in (("config", dict), ("history", list)):
-            if not isinstance(data.get(name) or kind(), kind):
-                raise InvalidArgument(f"the image's configuration: {name} must be a {kind.__name__}")
+        _check_types(data, {"config": dict, "history": list})
+        _check_types(data.get("config") or {}, _KINDS)
         diff_ids = tuple(Digest.parse(each) for each in root.get("diff_ids") or [])
         if len(diff_ids) > MAX_LAYERS:
             raise InvalidArgument(f"the image has {len(diff_ids)} layers; at most {MAX_LAYERS} can be stacked")
@@ -48,8 +63,7 @@ class ImageConfig:
 
     @property
     def labels(self) -> dict[str, str]:
-        labels = self.config.get("Labels")
-        return labels if isinstance(labels, dict) else {}
+        return self.config.get("Labels") or {}
 
     @property
     def history(self) -> list[dict[str, Any]]:
@@ -67,7 +81,26 @@ class ImageConfig:
         return Platform.of(self.data) or Platform("linux", "")
 
     @cached_property
-    def chain_ids(self) -> list[Digest]:
+    def _check_types(found: dict[str, Any], kinds: dict[str, Any]) -> None:
+    """Whoever reads the configuration later may trust its types. A command may be one string, as in old images."""
+    for name, kind in kinds.items():
+        value = found.get(name)
+        if value is None:
+            continue
+        if kind is _LIST and isinstance(value, str):
+            found[name] = value = [value]
+        if kind is _LIST:
+            fits = isinstance(value, list) and all(isinstance(each, str) for each in value)
+        elif kind is _MAP:
+            fits = isinstance(value, dict) and all(isinstance(each, str) for each in value.values())
+        else:
+            fits = isinstance(value, kind)
+        if not fits:
+            wanted = kind if isinstance(kind, str) else f"a {kind.__name__}"
+            raise InvalidArgument(f"the image's configuration: {name} must be {wanted}")
+
+
+def chain_ids(self) -> list[Digest]:
         """One for each layer, lowest first."""
         return chain_ids(self.diff_ids)
 
