@@ -103,7 +103,6 @@ _AARDVARK = Need("aardvark-dns", "names on those networks", program("/usr/lib/po
 ENGINE_NEEDS = (
     Need("crun", "runs containers", program("crun", "runc")),
     _CONMON,
-    _NETAVARK,
     _AARDVARK,
     Need("nftables", "published ports", program("nft")),
     Need(

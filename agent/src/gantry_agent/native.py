@@ -51,7 +51,6 @@ class Part:
 PARTS = (
     Part("crun", ("crun", "runc")),
     Part("conmon", ("conmon", "/usr/libexec/podman/conmon")),
-    Part("netavark", ("/usr/lib/podman/netavark", "/usr/libexec/podman/netavark", "netavark")),
     Part("aardvark-dns", ("/usr/lib/podman/aardvark-dns", "/usr/libexec/podman/aardvark-dns", "aardvark-dns")),
     Part("nftables", ("nft",)),
     Part("golang-github-containers-common", ("/usr/share/containers/seccomp.json",)),

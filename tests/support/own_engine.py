@@ -1,0 +1,62 @@
+"""The native engine that `./gantry up` starts for itself, seen as the engines of a test are.
+
+up = Up("--engine", "native")
+with OwnEngine(up.home.path) as engine, up:     # configured first; `up` starts and stops its process
+    engine.socket; engine.cli("ps")
+    engine.clear()                              # before `up` ends
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import shutil
+from pathlib import Path
+from typing import Self
+
+from tests.support.engines import Native
+from tests.support.scratch import remove_tables, unmount_below
+
+
+class OwnEngine(Native):
+    """Below a GANTRY_HOME; a bridge and a subnet of its own, as `Native`."""
+
+    def __init__(self, home: Path) -> None:
+        self.netns, self.process, self.bridge, self.keys = None, None, None, {}
+        self.folder = home
+        self.socket = home / "run" / "engine.sock"
+        self.log = home / "up.log"
+
+    @property
+    def root(self) -> Path:
+        return self.folder / "engine"
+
+    @property
+    def mark(self) -> str:
+        """What its run-time folder and its firewall rules are named by."""
+        return hashlib.sha256(str(self.root).encode()).hexdigest()[:12]
+
+    @property
+    def run_folder(self) -> Path:
+        return Path("/run/gantry-engine") / self.mark
+
+    @property
+    def config(self) -> Path:
+        return self.folder / "agent" / "engine.json"
+
+    def __enter__(self) -> Self:
+        self.config.parent.mkdir(mode=0o700)
+        self.prepare()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        unmount_below(self.run_folder)
+        shutil.rmtree(self.run_folder, ignore_errors=True)
+        remove_tables(self.mark[:8])
+        if self.bridge:
+            self.bridge.close()
+
+    def clear(self) -> None:
+        """Remove its containers and networks, while it runs."""
+        with contextlib.suppress(OSError, RuntimeError):
+            self.remove_containers()
