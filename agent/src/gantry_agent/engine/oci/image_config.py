@@ -81,7 +81,12 @@ class ImageConfig:
         return Platform.of(self.data) or Platform("linux", "")
 
     @cached_property
-    def _check_types(found: dict[str, Any], kinds: dict[str, Any]) -> None:
+    def chain_ids(self) -> list[Digest]:
+        """One for each layer, lowest first."""
+        return chain_ids(self.diff_ids)
+
+
+def _check_types(found: dict[str, Any], kinds: dict[str, Any]) -> None:
     """Whoever reads the configuration later may trust its types. A command may be one string, as in old images."""
     for name, kind in kinds.items():
         value = found.get(name)
@@ -98,11 +103,6 @@ class ImageConfig:
         if not fits:
             wanted = kind if isinstance(kind, str) else f"a {kind.__name__}"
             raise InvalidArgument(f"the image's configuration: {name} must be {wanted}")
-
-
-def chain_ids(self) -> list[Digest]:
-        """One for each layer, lowest first."""
-        return chain_ids(self.diff_ids)
 
 
 def chain_ids(diff_ids: Sequence[str]) -> list[Digest]:
