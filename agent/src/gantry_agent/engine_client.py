@@ -104,9 +104,12 @@ class Engine:
 
     def required(self) -> str:
         """The path of its socket. Raises EngineUnreachable, with the reason when it is known."""
-        if self.problem and self.find() is None:
-            raise EngineUnreachable(self.problem)
-        return required_socket(self.chosen)
+        path = self.find()
+        if path is None and self.problem:
+            raise EngineUnreachable(self.problem, "It is looked at again all the time: nothing has to be started anew.")
+        if path is None and self.is_native:
+            raise EngineUnreachable("Gantry's native engine is starting on this host.", "Try again in a moment.")
+        return path or required_socket(self.chosen)
 
     async def call(self, method: str, path: str, body: Any = None, **query: Any) -> Any:
         """One request with a JSON answer (None when empty). Raises EngineFailure, EngineUnreachable."""

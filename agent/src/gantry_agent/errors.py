@@ -36,5 +36,7 @@ class EngineFailure(AgentError):
 class EngineUnreachable(EngineFailure):
     """Nobody answers as an engine on this host."""
 
-    def __init__(self, message: str) -> None:
-        super().__init__(503, message, "Start the container engine on this host: systemctl start docker")
+    def __init__(
+        self, message: str, hint: str = "Start the container engine on this host: systemctl start docker"
+    ) -> None:
+        super().__init__(503, message, hint)
