@@ -36,6 +36,9 @@ _STATUSES: dict[int, type[EngineError]] = {
     429: Unavailable,
 }
 
+_WORDS = {401: "unauthorized: authentication required", 403: "denied: requested access to the resource is denied"}
+"""For answers to HEAD, which have no body."""
+
 
 class NameUnknown(NotFound):
     """The registry knows no such repository, as opposed to no such tag in it."""
@@ -53,6 +56,8 @@ def error_of(status: int, body: bytes, what: str) -> EngineError:
         kind = Unavailable if status in RETRIED else Internal
     if code:
         return kind(f"{code.lower().replace('_', ' ')}: {message or 'no reason given'}"[:MAX_SHOWN])
+    if not body and status in _WORDS:
+        return kind(_WORDS[status])
     words = body.decode(errors="replace").strip()[:MAX_SHOWN]
     return kind(f"unexpected status from {what}: {status} {words}".strip())
 

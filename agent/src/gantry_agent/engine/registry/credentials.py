@@ -31,7 +31,8 @@ class Credentials:
         if not text.strip():
             return cls()
         try:
-            raw = base64.b64decode(text.strip() + "=" * (-len(text.strip()) % 4), altchars=b"-_", validate=False)
+            plain = text.strip().rstrip("=").replace("-", "+").replace("_", "/")
+            raw = base64.b64decode(plain + "=" * (-len(plain) % 4), validate=True)
             found = json.loads(raw or b"{}")
         except (binascii.Error, ValueError, RecursionError) as exc:
             raise InvalidArgument("invalid X-Registry-Auth header: it is not base64 of a JSON object") from exc

@@ -17,7 +17,7 @@ from gantry_agent.engine.oci.documents import INDEXES, MANIFESTS, MAX_DOCUMENT
 
 from .answers import RETRIED, Unreachable, error_of
 from .auth import MAX_ANSWER, Scopes, Site, read_limited
-from .transport import Call, reason, shown
+from .transport import Call, joined, reason, shown
 
 ATTEMPTS = 5
 FIRST_PAUSE, LONGEST_PAUSE = 0.25, 8.0  # seconds
@@ -206,7 +206,7 @@ class Repository:
         target = response.headers.get("Location")
         if not target:
             raise Internal(f"{shown(url)}: the registry names no place to upload to")
-        return url.join(URL(target, encoded=True))
+        return joined(url, target)
 
     async def _send(
         self, call: Call, scopes: Scopes = (), *, accept: tuple[int, ...] = (200,), attempts: int = ATTEMPTS

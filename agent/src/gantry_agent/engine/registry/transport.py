@@ -98,7 +98,7 @@ class Transport:
             if response.status not in REDIRECTS or call.method not in ("GET", "HEAD") or not target:
                 return response
             response.release()
-            following = url.join(URL(target, encoded=True))
+            following = joined(url, target)
             if following.origin() != url.origin():
                 headers.pop("Authorization", None)
             url = following
@@ -125,8 +125,6 @@ class Transport:
 
     def _elsewhere(self, origin: Origin, url: URL, what: str) -> Endpoint:
         """A host the registry sent us to. Raises Unreachable for one it may not send us to."""
-        if url.scheme not in ("http", "https") or not url.host:
-            raise Unreachable(f"{what}: {origin.endpoint.host} leads to an address that is not HTTP")
         port = f":{url.explicit_port}" if url.explicit_port else ""
         host = (f"[{url.host}]" if ":" in url.host else url.host) + port
         insecure = is_insecure(host, self._config)
@@ -174,6 +172,17 @@ class _Resolver(AbstractResolver):
 
     async def close(self) -> None:
         await self._inner.close()
+
+
+def joined(url: URL, target: str) -> URL:
+    """The address a Location header means. Raises Unreachable for what is not HTTP."""
+    try:
+        following = url.join(URL(target, encoded=True))
+    except ValueError as exc:
+        raise Unreachable(f"{shown(url)} leads to {target[:100]!r}, which is no address") from exc
+    if following.scheme not in ("http", "https") or not following.host:
+        raise Unreachable(f"{shown(url)} leads to {target[:100]!r}, which is not HTTP")
+    return following
 
 
 def shown(url: URL) -> str:
