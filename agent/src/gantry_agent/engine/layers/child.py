@@ -163,12 +163,17 @@ def _close(descriptor: int) -> int:
     return -1
 
 
+def _tell(ready: asyncio.Future[None]) -> None:
+    if not ready.done():
+        ready.set_result(None)
+
+
 async def _ready(descriptor: int, *, for_writing: bool = False) -> None:
     """Wait until a descriptor can be read or written."""
     loop = asyncio.get_running_loop()
-    ready = loop.create_future()
+    ready: asyncio.Future[None] = loop.create_future()
     add, remove = (loop.add_writer, loop.remove_writer) if for_writing else (loop.add_reader, loop.remove_reader)
-    add(descriptor, lambda: ready.done() or ready.set_result(None))
+    add(descriptor, _tell, ready)
     try:
         await ready
     finally:

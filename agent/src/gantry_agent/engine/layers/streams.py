@@ -13,6 +13,7 @@ IN_CHUNK = 256 << 10  # bytes read at once
 OUT_CHUNK = 1 << 20  # bytes decompressed at once, however far they would unpack
 QUEUED = 8  # chunks a slower thread may lag behind
 MAX_WINDOW = 128 << 20  # bytes of memory a zstd stream may ask for; what `zstd --long=27` makes
+XZ_MEMORY = 128 << 20  # bytes
 GZIP_MAGIC = b"\x1f\x8b"
 ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 
@@ -47,11 +48,23 @@ def prepare(source: Input) -> Callable[[], Iterator[bytes]]:
     if source.compression == "gzip":
         from isal import igzip_lib  # only the compression met is loaded: start-up counts for eight layers
 
-        return lambda: _gunzip(source, igzip_lib)
+        return lambda: _with_object(
+            source, lambda: igzip_lib.IgzipDecompressor(flag=igzip_lib.DECOMP_GZIP), igzip_lib.error, "gzip"
+        )
     if source.compression == "zstd":
         import zstandard
 
         return lambda: _unzstd(source, zstandard)
+    if source.compression == "xz":
+        import lzma
+
+        return lambda: _with_object(
+            source, lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ, XZ_MEMORY), lzma.LZMAError, "xz"
+        )
+    if source.compression == "bzip2":
+        import bz2
+
+        return lambda: _with_object(source, bz2.BZ2Decompressor, OSError, "bzip2")
     return lambda: iter(source.read, b"")
 
 
@@ -88,7 +101,7 @@ class Pipeline:
                 total += len(chunk)
                 if total > self._limits.slack + self._limits.ratio * self._source.count:
                     raise ExtractError(
-                        f"{self._source.count} bytes unpack to more than {total}: over {self._limits.ratio} times as many"
+                        f"{self._source.count} bytes unpack to more than {self._limits.ratio} times as many ({total})"
                     )
                 if total > 2 * self._limits.size + self._limits.slack:
                     raise ExtractError(f"more than {total} bytes of archive")
@@ -108,26 +121,30 @@ class Pipeline:
 def _compression(start: bytes) -> str:
     if start.startswith(GZIP_MAGIC):
         return "gzip"
+    if start.startswith(b"BZh"):
+        return "bzip2"
+    if start.startswith(b"\xfd7zX"):
+        return "xz"
     # A zstd stream may begin with a skippable frame, whose magic's low nibble is free.
     is_skippable = len(start) >= 4 and start[1:4] == b"\x2a\x4d\x18" and start[0] & 0xF0 == 0x50
     return "zstd" if start.startswith(ZSTD_MAGIC) or is_skippable else "none"
 
 
-def _gunzip(source: Input, library: Any) -> Iterator[bytes]:
-    """All members of a gzip stream; padding with zeros may follow. Raises Damaged."""
+def _with_object(source: Input, make: Callable[[], Any], error: type[Exception], name: str) -> Iterator[bytes]:
+    """All members of a stream, by the library's decompressor objects; padding with zeros may follow. Raises Damaged."""
     data = source.read()
     while data:
-        stream = library.IgzipDecompressor(flag=library.DECOMP_GZIP)
+        stream = make()
         while not stream.eof:
             try:
                 out = stream.decompress(data, OUT_CHUNK)
-            except (library.error, EOFError, ValueError) as exc:
-                raise Damaged(f"the gzip stream is damaged: {exc}") from exc
+            except (error, EOFError, ValueError) as exc:
+                raise Damaged(f"the {name} stream is damaged: {exc}") from exc
             if out:
                 yield out
             data = source.read() if stream.needs_input and not stream.eof else b""
             if stream.needs_input and not data and not stream.eof:
-                raise Damaged("the gzip stream ends too early")
+                raise Damaged(f"the {name} stream ends too early")
         data = stream.unused_data or source.read()
         while data and not (data := data.lstrip(b"\0")):
             data = source.read()

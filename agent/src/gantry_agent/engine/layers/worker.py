@@ -12,16 +12,18 @@ from collections.abc import Callable
 from typing import Any
 
 from .extract import ExtractError, Extractor, Limits
+from .namespaces import drop_capabilities
 from .streams import Damaged, Input, Pipeline, prepare
 from .tar_reader import Source, TarError, TarReader
 
 Job = dict[str, Any]
 
 
-def enter(root: str) -> None:
+def enter(root: str, *, keep_admin: bool = False) -> None:
     """Make `root` this process' root, for good."""
     os.chroot(root)
     os.chdir("/")
+    drop_capabilities(keep_admin=keep_admin)
     sys.path.clear()
     sys.path_importer_cache.clear()
     sys.meta_path.clear()
@@ -32,7 +34,7 @@ def unpack(job: Job) -> Job:
     limits = Limits(*job["limits"])
     source = Input(0)
     chunks = prepare(source)
-    enter(job["target"])
+    enter(job["target"], keep_admin=True)  # for trusted.overlay.opaque
     pipeline = Pipeline(source, limits, chunks)
     extractor = Extractor(limits)
     extractor.extract(TarReader(Source(pipeline.more)))
