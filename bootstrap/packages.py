@@ -130,8 +130,9 @@ TEST_NEEDS = (
     Need("nftables", "cuts a host off the network", program("nft")),
     Need("skopeo", "fills the test registry", program("skopeo")),
 )
-_BENCHED = ("docker.io", "docker-registry", "redis-server", "busybox-static", "iproute2", "iptables", "skopeo")
-BENCH_NEEDS = tuple(need for need in TEST_NEEDS if need.package in _BENCHED)
+_BENCHED = ("docker.io", "podman", "docker-registry", "redis-server", "busybox-static", "debootstrap", "iproute2")
+_BENCHED += ("iptables", "skopeo")
+BENCH_NEEDS = (*(need for need in TEST_NEEDS if need.package in _BENCHED), *ENGINE_NEEDS)
 
 
 def missing(needs: Iterable[Need]) -> list[Need]:

@@ -19,8 +19,9 @@ import pytest
 
 from controlplane.supervisor.tls import ensure_certificate
 from hosts.tls import fingerprint
-from tests.support.engines import Dockerd
+from tests.support.engines import Dockerd, Native
 from tests.support.home import ROOT, Home
+from tests.support.images import busybox
 from tests.support.netns import NetworkNamespace
 from tests.support.redis import RedisServer
 from tests.support.unixhttp import request
@@ -206,6 +207,29 @@ def test_a_machine_joins_by_the_line_and_stays(machine: Machine) -> None:
     )
     eventually(lambda: not engine.exists(), timeout=5, what="a removed host is cut off")
     agent.kill()
+
+
+def test_the_installed_agent_brings_the_native_engine(machine: Machine) -> None:
+    """From the folder that the line made, with the packages of that folder alone."""
+    if reason := Native.why_not():
+        pytest.skip(reason)
+    folder = machine.folder / "native"
+    places = [f"--{name}={folder / name}" for name in ("root", "socket", "run")]
+    program = str(machine.folder / "opt" / "bin" / "gantry-agent")
+    command = machine.there.command("env", "-i", f"PATH={os.environ['PATH']}", program, "engine", *places)
+    folder.mkdir()
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+    try:
+        eventually(lambda: answers(folder / "socket"), what="the engine answers")
+        image = busybox()
+        assert request(folder / "socket", "POST", "/images/load", image.archive("busybox:joined"))[0] == 200
+        assert request(folder / "socket", "GET", "/images/busybox:joined/json")[1]["Id"] == image.id
+    finally:
+        process.terminate()
+        assert process.wait(15) == 0, (folder / "log").read_text()
+    done = subprocess.run([program, "engine", "check", *places], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_the_gateway_ends_in_order_and_takes_its_sockets_along(machine: Machine) -> None:

@@ -33,6 +33,10 @@ GRACE = 3.5  # seconds to end by itself; `./gantry up` gives the agent 5
 LOOK_EVERY = 2.0  # seconds between two looks whether some engine answers by now
 
 _SBIN = ("/usr/local/sbin", "/usr/sbin", "/sbin")
+_PASSED_ON = (
+    *("HOME", "USER", "LANG", "LC_ALL", "TZ", "TMPDIR", "PYTHONUNBUFFERED"),
+    *("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR"),
+)
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 
 
@@ -105,9 +109,13 @@ of its own."""
 
 
 def environment() -> dict[str, str]:
-    """The engine's, and that of the helpers it starts in turn: this package, and programs in sbin, are found."""
+    """The engine's, and that of the helpers it starts in turn: this package, and programs in sbin, are found.
+
+    Of ours only what it has a use for: below `./gantry up` there are addresses with passwords among the rest.
+    """
+    kept = {name: value for name, value in os.environ.items() if name.upper() in _PASSED_ON}
     folder = str(Path(__file__).resolve().parent.parent)
-    return {**os.environ, "PYTHONPATH": folder, "PATH": ":".join([os.environ.get("PATH", ""), *_SBIN])}
+    return {**kept, "PYTHONPATH": folder, "PATH": ":".join([os.environ.get("PATH", ""), *_SBIN])}
 
 
 def become(words: Sequence[str]) -> NoReturn:
