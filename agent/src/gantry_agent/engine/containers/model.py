@@ -61,6 +61,8 @@ class MountPoint:
     options: list[str] = field(default_factory=list)
     is_anonymous: bool = False
     no_copy: bool = False
+    mode: str = ""
+    """The options of a bind as given: ro,z."""
 
 
 @dataclass
@@ -70,11 +72,15 @@ class Endpoint:
     network_id: str = ""
     aliases: list[str] = field(default_factory=list)
     wanted_ip: str = ""
+    wanted_mac: str = ""
     ip: str = ""
     prefix: int = 0
     gateway: str = ""
     mac: str = ""
     interface: str = ""
+    """Its name on the host."""
+    inner: str = ""
+    """Its name in the container: eth0."""
     links: list[str] = field(default_factory=list)
     driver_options: dict[str, str] = field(default_factory=dict)
 

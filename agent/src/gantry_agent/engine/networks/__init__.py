@@ -1,0 +1,10 @@
+"""Networks of containers: bridges, addresses, published ports, names.
+
+Imports run one way: model ← netlink, nftables ← namespaces, addresses, ports, dns, files ← catalog, wiring, firewall ←
+places, kernel ← manager.
+"""
+
+from .manager import Networks
+from .model import SCHEMA, Network
+
+__all__ = ["SCHEMA", "Network", "Networks"]

@@ -1,0 +1,290 @@
+"""Volumes of this engine: made, found, listed, removed; and the mounts a container asks for.
+
+The life of a container calls:
+    await volumes.prepare(container, view)      at create: fills container.mounts; anonymous volumes are made now
+    await volumes.mount(container)              before each start: sources are there
+    await volumes.unmount(container)            after its process has gone
+    await volumes.release(container, remove_anonymous)   when it is removed
+"""
+
+import asyncio
+import json
+import logging
+import os
+import re
+import secrets
+import shutil
+import time
+from collections.abc import Callable, Iterable
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+
+from gantry_agent.engine.containers.model import Container, MountPoint
+from gantry_agent.engine.database import Database
+from gantry_agent.engine.errors import Conflict, InvalidArgument, NotFound
+from gantry_agent.engine.events import Events
+from gantry_agent.engine.layout import Layout
+
+from . import requests
+from .copyup import copy_up
+from .model import Volume
+from .options import check_options, mount_volume, unmount_volume
+
+log = logging.getLogger(__name__)
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]+")
+MAX_NAME = 255
+DATA = "_data"
+
+View = Callable[[], AbstractAsyncContextManager[Path]]
+"""The root of a container's files, mounted while inside: where copy-up reads."""
+
+
+class Volumes:
+    """Every volume, by name, and which containers use it."""
+
+    def __init__(self, layout: Layout, database: Database, events: Events) -> None:
+        self._layout = layout
+        self._database = database
+        self._events = events
+        self._volumes: dict[str, Volume] = {}
+        self._users: dict[str, dict[str, Container]] = {}
+        self._mounted: dict[str, set[str]] = {}
+        self._containers: dict[str, Container] = {}
+        self._changing = asyncio.Lock()
+
+    async def open(self, containers: Iterable[Container]) -> None:
+        """Read what there is; folders that a killed engine began and never wrote down, or had removed, go."""
+        for row in self._database.read("SELECT * FROM volumes"):
+            values = {**dict(row), "labels": json.loads(row["labels"]), "options": json.loads(row["options"])}
+            self._volumes[row["name"]] = Volume(**{**values, "is_anonymous": bool(row["is_anonymous"])})
+        for container in containers:
+            self._use(container)
+            if container.is_running:
+                for volume in self._with_options(container):
+                    self._mounted.setdefault(volume.name, set()).add(container.id)
+        await asyncio.to_thread(self._sweep)
+
+    def _sweep(self) -> None:
+        for folder in self._layout.volumes.iterdir():
+            if folder.name not in self._volumes and folder.name != ".removed":
+                log.info("removing %s: no volume has this name", folder)
+                _remove_tree(folder, self._layout.tmp)
+        for name, volume in self._volumes.items():
+            if volume.options and name not in self._mounted:
+                unmount_volume(self.path(name))
+
+    # Volumes as such
+
+    def path(self, name: str) -> Path:
+        """Where a volume's content is."""
+        return self._layout.volumes / name / DATA
+
+    def all(self) -> list[Volume]:
+        return list(self._volumes.values())
+
+    def get(self, name: str) -> Volume:
+        """Raises NotFound."""
+        if name not in self._volumes:
+            raise NotFound(f"get {name}: no such volume")
+        return self._volumes[name]
+
+    def users(self, name: str) -> list[Container]:
+        """The containers that have it among their mounts, running or not."""
+        return list(self._users.get(name, {}).values())
+
+    async def create(
+        self,
+        name: str = "",
+        labels: dict[str, str] | None = None,
+        options: dict[str, str] | None = None,
+        driver: str = "local",
+    ) -> Volume:
+        """Make a volume; one that is there already is returned as it is. Without a name it is anonymous.
+
+        Raises InvalidArgument, NotFound (driver), Conflict (there with other options).
+        """
+        if driver not in ("", "local", "default"):
+            raise NotFound(f'error looking up volume plugin {driver}: plugin "{driver}" not found')
+        if name and not (NAME.fullmatch(name) and len(name) <= MAX_NAME):
+            raise InvalidArgument(
+                f'create {name}: "{name}" includes invalid characters for a local volume name, only'
+                ' "[a-zA-Z0-9][a-zA-Z0-9_.-]" are allowed. If you intended to pass a host directory, use absolute path'
+            )
+        check_options(options or {})
+        async with self._changing:
+            if found := self._volumes.get(name):
+                if options and options != found.options:
+                    raise Conflict(f"create {name}: conflict: a volume of this name has other options")
+                return found
+            volume = Volume(name or secrets.token_hex(32), time.time_ns(), not name, labels or {}, options or {})
+            await asyncio.to_thread(self._make, volume.name)
+            row = [volume.name, volume.created_at, int(volume.is_anonymous)]
+            row += [json.dumps(volume.labels), json.dumps(volume.options)]
+            await self._database.write(
+                lambda connection: connection.execute("INSERT INTO volumes VALUES (?,?,?,?,?)", row)
+            )
+            self._volumes[volume.name] = volume
+        self._events.publish("volume", "create", volume.name, driver="local")
+        return volume
+
+    async def remove(self, name: str, *, force: bool = False) -> None:
+        """Remove a volume nobody uses. Raises NotFound (not with `force`), Conflict saying by whom it is used."""
+        async with self._changing:
+            if force and name not in self._volumes:
+                return
+            self.get(name)
+            if users := self.users(name):
+                who = ", ".join(user.id for user in users)
+                raise Conflict(f"remove {name}: volume is in use - [{who}]")
+            # The row first: a folder without one is swept at the next start.
+            await self._database.write(
+                lambda connection: connection.execute("DELETE FROM volumes WHERE name=?", [name])
+            )
+            del self._volumes[name]
+            await asyncio.to_thread(_remove_tree, self._layout.volumes / name, self._layout.tmp)
+        self._events.publish("volume", "destroy", name, driver="local")
+
+    def _make(self, name: str) -> None:
+        folder = self._layout.volumes / name
+        if folder.exists():
+            _remove_tree(folder, self._layout.tmp)
+        folder.mkdir(mode=0o701)
+        (folder / DATA).mkdir(mode=0o755)
+        (folder / DATA).chmod(0o755)
+
+    # A container's life
+
+    async def prepare(self, container: Container, view: View | None = None) -> list[MountPoint]:
+        """Fill `container.mounts` from its Binds, Mounts, Tmpfs, VolumesFrom and its image's Volumes; make what is new.
+
+        An empty volume gets what the image has at its place; `view` is entered only then. Raises InvalidArgument,
+        NotFound, Conflict; volumes that were made for it are gone then.
+        """
+        wanted = requests.wanted(container, self._find_container)
+        made: list[str] = []
+        try:
+            for mount in wanted:
+                await self._provide(mount, made)
+            container.mounts = [wish.mount for wish in wanted]
+            await self._fill(wanted, view)
+        except BaseException:
+            container.mounts = []
+            for name in made:
+                await self.remove(name)
+            raise
+        self._use(container)
+        return container.mounts
+
+    async def mount(self, container: Container) -> None:
+        """Before each start: volumes with options are mounted. Raises Internal when one cannot be."""
+        for volume in self._with_options(container):
+            users = self._mounted.setdefault(volume.name, set())
+            if not users:
+                await asyncio.to_thread(mount_volume, self.path(volume.name), volume.options)
+            users.add(container.id)
+        for mount in container.mounts:
+            if mount.kind == "volume":
+                propagation = {"propagation": mount.propagation, "read/write": str(mount.writable).lower()}
+                self._events.publish(
+                    "volume",
+                    "mount",
+                    mount.name,
+                    container=container.id,
+                    destination=mount.target,
+                    driver="local",
+                    **propagation,
+                )
+
+    async def unmount(self, container: Container) -> None:
+        """After its process has gone: volumes with options that nobody else uses are unmounted. Twice is fine."""
+        for volume in self._with_options(container):
+            users = self._mounted.get(volume.name, set())
+            if container.id in users:
+                users.discard(container.id)
+                if not users:
+                    await asyncio.to_thread(unmount_volume, self.path(volume.name))
+        for mount in container.mounts:
+            if mount.kind == "volume":
+                self._events.publish("volume", "unmount", mount.name, container=container.id, driver="local")
+
+    async def release(self, container: Container, remove_anonymous: bool = False) -> None:
+        """The container is being removed: it uses nothing any more; its anonymous volumes go when asked."""
+        self._containers.pop(container.id, None)
+        for name in list(self._users):
+            self._users[name].pop(container.id, None)
+        for mount in container.mounts:
+            if remove_anonymous and mount.is_anonymous and mount.name in self._volumes and not self.users(mount.name):
+                await self.remove(mount.name)
+
+    async def _provide(self, wish: requests.Wish, made: list[str]) -> None:
+        """Have the source of one mount."""
+        mount = wish.mount
+        if mount.kind == "bind":
+            if wish.make_source:
+                await asyncio.to_thread(_make_folder, mount.source)
+            elif not os.path.exists(mount.source):
+                raise InvalidArgument(
+                    f'invalid mount config for type "bind": bind source path does not exist: {mount.source}'
+                )
+        elif mount.kind == "volume":
+            is_new = mount.name not in self._volumes
+            volume = await self.create(mount.name, wish.labels, wish.options, wish.driver)
+            if is_new:
+                made.append(volume.name)
+            mount.name, mount.source = volume.name, str(self.path(volume.name))
+
+    async def _fill(self, wishes: list[requests.Wish], view: View | None) -> None:
+        """Copy what the image has at the place of each empty volume."""
+        empty = [
+            wish.mount
+            for wish in wishes
+            if wish.mount.kind == "volume" and not wish.mount.no_copy and not self._volumes[wish.mount.name].options
+        ]
+        empty = [mount for mount in empty if not os.listdir(mount.source)]
+        if not empty or view is None:
+            return
+        async with view() as root:
+            for mount in empty:
+                await asyncio.to_thread(copy_up, root, mount.target, Path(mount.source))
+
+    def _use(self, container: Container) -> None:
+        self._containers[container.id] = container
+        for mount in container.mounts:
+            if mount.kind == "volume":
+                self._users.setdefault(mount.name, {})[container.id] = container
+
+    def _with_options(self, container: Container) -> list[Volume]:
+        names = dict.fromkeys(mount.name for mount in container.mounts if mount.kind == "volume")
+        return [self._volumes[name] for name in names if name in self._volumes and self._volumes[name].options]
+
+    def _find_container(self, name_or_id: str) -> Container:
+        """For VolumesFrom. Raises NotFound."""
+        found = [
+            each
+            for each in self._containers.values()
+            if name_or_id in (each.name, each.id) or (len(name_or_id) > 3 and each.id.startswith(name_or_id))
+        ]
+        if not found:
+            raise NotFound(f"No such container: {name_or_id}")
+        return found[0]
+
+
+def _make_folder(path: str) -> None:
+    """The source of a `-v` bind, made when it is missing, as Docker does. Raises InvalidArgument."""
+    try:
+        os.makedirs(path, mode=0o755, exist_ok=True)
+    except FileExistsError:
+        pass  # a file, a socket: bound as it is
+    except OSError as exc:
+        raise InvalidArgument(f"error while creating mount source path '{path}': {exc.strerror}") from exc
+
+
+def _remove_tree(folder: Path, tmp: Path) -> None:
+    """Remove a volume's folder: out of its place in one step, whatever happens next; tmp is swept at start."""
+    unmount_volume(folder / DATA)
+    away = tmp / f"volume-{secrets.token_hex(8)}"
+    try:
+        folder.rename(away)
+    except FileNotFoundError:
+        return
+    shutil.rmtree(away, ignore_errors=True)
