@@ -6,12 +6,12 @@
     return stream.finish()           # what the handler answers with: nothing more is written
 
 aiohttp's own protocol closes the connection when the client half-closes, so its place is taken by ours as soon as the
-body has been read and before the head is written. It still hears of the connection's end.
+body has been read and before the head is written. It still hears of the connection's end. A client sends its input
+once it has read the head, as with every upgrade: what comes earlier is aiohttp's to read as a next request.
 """
 
 import asyncio
 import select
-from typing import Any
 
 from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
@@ -26,19 +26,18 @@ MULTIPLEXED = "application/vnd.docker.multiplexed-stream"
 class Stream(asyncio.Protocol):
     """One hijacked connection: reading with backpressure, writing with backpressure, half-close told apart."""
 
-    def __init__(self, transport: asyncio.Transport, before: asyncio.BaseProtocol, early: bytes) -> None:
+    def __init__(self, transport: asyncio.Transport, before: asyncio.BaseProtocol) -> None:
         self._transport = transport
         self._before = before
         self._loop = asyncio.get_running_loop()
-        self._buffer = bytearray(early)
-        self._has_ended = self._is_paused = self._is_held = False
+        self._buffer = bytearray()
+        self._has_ended = self._is_paused = False
+        self._timer: asyncio.TimerHandle | None = None
         self._readable = asyncio.Event()
         self._writable = asyncio.Event()
         self._writable.set()
         self.gone = asyncio.Event()
         """The connection is closed in both directions."""
-        if early:
-            self._readable.set()
 
     async def read(self) -> bytes:
         """What the client sent; b"" at the end of its input. Raises ConnectionResetError when it has gone."""
@@ -80,12 +79,13 @@ class Stream(asyncio.Protocol):
         if len(self._buffer) >= HIGH_WATER and not self._is_paused:
             self._is_paused = True
             self._transport.pause_reading()
+            self._look_later()
 
     def eof_received(self) -> bool:
         """The client will send no more; it may still read. Keeps the connection open."""
         self._has_ended = True
         self._readable.set()
-        self._loop.call_later(HANG_UP_CHECK, self._look)
+        self._look_later()
         return True
 
     def pause_writing(self) -> None:
@@ -94,28 +94,30 @@ class Stream(asyncio.Protocol):
     def resume_writing(self) -> None:
         self._writable.set()
 
+    def _look_later(self) -> None:
+        if self._timer is None:
+            self._timer = self._loop.call_later(HANG_UP_CHECK, self._look)
+
     def _look(self) -> None:
-        """After a half-close nothing is read any more, so only the socket itself tells when the client has gone."""
-        if self._transport.is_closing():
+        """While nothing is read, only the socket itself tells that the client has gone."""
+        self._timer = None
+        if self._transport.is_closing() or not (self._has_ended or self._is_paused):
             return
         poller = select.poll()
         poller.register(self._transport.get_extra_info("socket").fileno(), 0)
         if any(flags & (select.POLLHUP | select.POLLERR | select.POLLNVAL) for _, flags in poller.poll(0)):
             self._transport.abort()
         else:
-            self._loop.call_later(HANG_UP_CHECK, self._look)
+            self._look_later()
 
 
 async def hijack(request: web.Request, *, framed: bool, version: tuple[int, int]) -> Stream:
     """Take the connection of a request whose body has been read, and write the head: 101 to a client that asked to
     upgrade, else 200, as Docker does. `framed`: frames of several streams (API 1.42 and later name them so)."""
-    protocol: Any = request.protocol
     transport = request.transport
     if not isinstance(transport, asyncio.Transport):
         raise ConnectionResetError("the client has gone")
-    # What came behind the request already; the parser must not take it for another one.
-    early, protocol._message_tail = bytes(protocol._message_tail), b""
-    stream = Stream(transport, protocol, early)
+    stream = Stream(transport, request.protocol)
     transport.set_protocol(stream)
     transport.set_write_buffer_limits(high=HIGH_WATER)
     if not transport.is_reading():
