@@ -9,10 +9,15 @@ from typing import Any
 from .config import Config
 from .database import Database
 from .events import Events
+from .identity import SCHEMA as IDENTITY_SCHEMA
 from .layout import Layout
+from .networks import SCHEMA as NETWORKS_SCHEMA
+from .networks import Networks
 from .registry import Registry, Transfers
 from .store import SCHEMA as STORE_SCHEMA
 from .store import Store
+from .volumes import SCHEMA as VOLUMES_SCHEMA
+from .volumes import Volumes
 
 log = logging.getLogger(__name__)
 
@@ -25,21 +30,34 @@ class Engine:
         self.config = config
         self.events = Events()
         layout.make()
-        self.database = Database(layout.database, schema=(*STORE_SCHEMA,))
+        self.database = Database(
+            layout.database,
+            schema=(
+                *IDENTITY_SCHEMA,
+                *STORE_SCHEMA,
+                *NETWORKS_SCHEMA,
+                *VOLUMES_SCHEMA,
+            ),
+        )
         self.store = Store(layout, self.database)
         self.registry = Registry(config)
         self.transfers = Transfers(config)
+        self.networks = Networks(layout, config, self.database, self.events)
+        self.volumes = Volumes(layout, self.database, self.events)
         self._tasks: set[asyncio.Task[Any]] = set()
 
     async def open(self) -> None:
         """Sweep what a killed engine left, take back the running containers, start the background work."""
         await self.store.open()
+        await self.volumes.open(())  # every container
+        await self.networks.open(())  # the running ones
 
     async def close(self) -> None:
         """Stop the background work and close the store."""
         for task in tuple(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.networks.close()
         await self.registry.close()
         await self.store.close()
         self.database.close()

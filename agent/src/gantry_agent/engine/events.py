@@ -63,6 +63,11 @@ class Events:
             listener.put(event)
         return event
 
+    @property
+    def listeners(self) -> int:
+        """How many listen now."""
+        return len(self._listeners)
+
     def since(self, at: int) -> list[Event]:
         """Remembered events from `at` (nanoseconds) on, oldest first."""
         return [event for event in self._past if event.at >= at]

@@ -1,20 +1,27 @@
 """The application: all routes with and without a version, errors in Docker's shape, one listener on a unix socket."""
 
-import json
 import logging
 from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
+from gantry_agent import __version__
 from gantry_agent.engine.core import Engine
 from gantry_agent.engine.errors import EngineError, InvalidArgument
 
-from . import image_files, images, registry, system
+from . import events, image_files, images, registry, system, unsupported
 from .routes import API_VERSION, MIN_API_VERSION, Handler, Routes
 
 log = logging.getLogger(__name__)
 
-TABLES: tuple[Routes, ...] = (system.routes, images.routes, image_files.routes, registry.routes)
+TABLES: tuple[Routes, ...] = (
+    system.routes,
+    events.routes,
+    images.routes,
+    image_files.routes,
+    registry.routes,
+    unsupported.routes,
+)
 
 Next = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -22,6 +29,7 @@ Next = Callable[[web.Request], Awaitable[web.StreamResponse]]
 def make_app(engine: Engine) -> web.Application:
     """The aiohttp application of one engine."""
     app = web.Application(middlewares=[_explain], client_max_size=0)
+    app.on_response_prepare.append(_sign)
     for table in TABLES:
         for method, path, handler in table.all:
             bound = _bind(engine, handler)
@@ -46,26 +54,32 @@ async def _explain(request: web.Request, handler: Next) -> web.StreamResponse:
     except EngineError as exc:
         response = failure(exc.status, exc.message)
     except web.HTTPException as exc:
-        response = failure(exc.status, "page not found" if exc.status == 404 else exc.reason)
+        # As Docker: a known path under another method is as unknown as any other.
+        is_unknown = exc.status in (404, 405)
+        response = failure(404, "page not found") if is_unknown else failure(exc.status, exc.reason)
     except ConnectionResetError:
         raise  # the client has gone; aiohttp closes up
     except Exception:
         log.exception("%s %s failed", request.method, request.path)
         response = failure(500, "the engine failed; its log says where")
-    if not response.prepared:
-        response.headers["Api-Version"] = API_VERSION
-        response.headers["Ostype"] = "linux"
-        response.headers["Server"] = "Gantry/0.1 (linux)"
     return response
+
+
+async def _sign(request: web.Request, response: web.StreamResponse) -> None:
+    """What every answer of Docker says of itself; JSON without a charset, as clients compare it."""
+    response.headers["Api-Version"] = API_VERSION
+    response.headers["Docker-Experimental"] = "false"
+    response.headers["Ostype"] = "linux"
+    response.headers["Server"] = f"Gantry/{__version__} (linux)"
+    if response.headers.get("Content-Type", "").startswith("application/json;"):
+        response.headers["Content-Type"] = "application/json"
 
 
 def failure(status: int, message: str) -> web.Response:
     """An error as Docker words it; 304 has no body."""
     if status == 304:
         return web.Response(status=304)
-    # The docker CLI reads the message only of a content type without a charset.
-    body = json.dumps({"message": message}).encode()
-    return web.Response(status=status, body=body, content_type="application/json")
+    return web.json_response({"message": message}, status=status)
 
 
 def _check_version(asked: str | None) -> None:

@@ -1,0 +1,44 @@
+"""What Docker's API has and this engine does not: a clear 501 that names it, never a 404 that looks like a typo."""
+
+from aiohttp import web
+
+from gantry_agent.engine.core import Engine
+from gantry_agent.engine.errors import Unsupported
+
+from .routes import Handler, Routes
+
+routes = Routes()
+
+SWARM = "this engine is no swarm: it has no {what}. It runs containers on one host"
+MISSING = {
+    "/swarm": SWARM.format(what="swarm mode"),
+    "/nodes": SWARM.format(what="nodes"),
+    "/services": SWARM.format(what="services"),
+    "/tasks": SWARM.format(what="tasks"),
+    "/secrets": SWARM.format(what="secrets"),
+    "/configs": SWARM.format(what="configs"),
+    "/plugins": "this engine has no plugins: its volume and network drivers are built in",
+    "/session": "this engine has no BuildKit sessions: builds are not there yet",
+    "/grpc": "this engine has no BuildKit: builds are not there yet",
+    "/build": "this engine does not build yet. Build with docker, buildah or podman, then push, or save and load",
+    "/containers/{name}/checkpoints": "this engine makes no checkpoints",
+}
+
+
+@routes("POST", "/build/prune")
+async def prune_builds(engine: Engine, request: web.Request) -> web.StreamResponse:
+    """No build cache, so nothing to free: `docker system prune` asks for it along with the rest."""
+    return web.json_response({"CachesDeleted": [], "SpaceReclaimed": 0})
+
+
+def _refusal(message: str) -> Handler:
+    async def refuse(engine: Engine, request: web.Request) -> web.StreamResponse:
+        raise Unsupported(message)
+
+    return refuse
+
+
+for _path, _message in MISSING.items():
+    _refuse = _refusal(_message)
+    routes("*", _path)(_refuse)
+    routes("*", _path + "/{rest:.*}")(_refuse)
