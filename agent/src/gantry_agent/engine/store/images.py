@@ -199,9 +199,10 @@ class Images:
         async with self._changes:
             self.by_id(image_id)
             before = self._tags.get(f"{reference.name}:{reference.tag}") if reference.tag else None
+            digest_before = self._digests.get(f"{reference.name}@{reference.digest}")
             await self._database.write(lambda connection: _tag(connection, image_id, reference), durable=True)
-            for changed in {image_id, before or image_id}:
-                self._reload(changed)
+            for changed in {before, digest_before, image_id} - {None}:
+                self._reload(str(changed))
         return before if before != image_id else None
 
     async def untag(self, reference: Reference) -> None:
