@@ -49,7 +49,7 @@ def prepare(source: Input) -> Callable[[], Iterator[bytes]]:
         from isal import igzip_lib  # only the compression met is loaded: start-up counts for eight layers
 
         return lambda: _with_object(
-            source, lambda: igzip_lib.IgzipDecompressor(flag=igzip_lib.DECOMP_GZIP), igzip_lib.error, "gzip"
+            source, lambda: igzip_lib.IgzipDecompressor(flag=igzip_lib.DECOMP_GZIP), igzip_lib.IsalError, "gzip"
         )
     if source.compression == "zstd":
         import zstandard

@@ -6,6 +6,7 @@ The same entry always gives the same bytes. Times are whole seconds, as in the l
 import os
 import stat
 from collections.abc import Mapping
+from typing import NamedTuple
 
 BLOCK = 512
 END = bytes(2 * BLOCK)
@@ -24,23 +25,39 @@ KINDS = {
 """A socket has no place in an archive."""
 
 
+class Facts(NamedTuple):
+    """What a header says of a thing besides its name and kind. `mtime` is seconds, `device` as in st_rdev."""
+
+    mode: int
+    uid: int = 0
+    gid: int = 0
+    size: int = 0
+    mtime: int = 0
+    device: int = 0
+
+
+def facts_of(found: os.stat_result) -> Facts:
+    """A file's own."""
+    seconds = max(0, found.st_mtime_ns // 1_000_000_000)
+    return Facts(found.st_mode & 0o7777, found.st_uid, found.st_gid, found.st_size, seconds, found.st_rdev)
+
+
 def header(
-    name: bytes, kind: bytes, found: os.stat_result, *, link: bytes = b"", xattrs: Mapping[bytes, bytes] | None = None
+    name: bytes, kind: bytes, facts: Facts, *, link: bytes = b"", xattrs: Mapping[bytes, bytes] | None = None
 ) -> bytes:
-    """The header blocks of one entry. Its body follows when `kind` is FILE: `found.st_size` bytes, padded to BLOCK."""
-    size = found.st_size if kind == FILE else 0
-    mtime = max(0, int(found.st_mtime_ns // 1_000_000_000))
-    uid, gid = found.st_uid, found.st_gid
-    device = found.st_rdev if kind in (CHARACTER, BLOCK_DEVICE) else 0
+    """The header blocks of one entry. Its body follows when `kind` is FILE: `size` bytes, padded to BLOCK."""
+    mode, uid, gid, size, mtime, device = facts
+    size = size if kind == FILE else 0
+    device = device if kind in (CHARACTER, BLOCK_DEVICE) else 0
     pax: dict[bytes, bytes] = {}
     prefix, short = _split(name)
     if short is None:
         pax[b"path"], short = name, name[:100]
     if len(link) > 100:
         pax[b"linkpath"], link = link, link[:100]
-    for key, value in ((b"uid", uid), (b"gid", gid)):
-        if value > MAX_OCTAL:
-            pax[key] = b"%d" % value
+    for key, owner in ((b"uid", uid), (b"gid", gid)):
+        if owner > MAX_OCTAL:
+            pax[key] = b"%d" % owner
     if size > MAX_SIZE:
         pax[b"size"] = b"%d" % size
     if mtime > MAX_SIZE:
@@ -48,7 +65,7 @@ def header(
     for key, value in (xattrs or {}).items():
         pax[b"SCHILY.xattr." + key] = value
     block = _block(
-        short, kind, found.st_mode & 0o7777, uid & MAX_OCTAL, gid & MAX_OCTAL, size & MAX_SIZE, mtime & MAX_SIZE,
+        short, kind, mode, uid & MAX_OCTAL, gid & MAX_OCTAL, size & MAX_SIZE, mtime & MAX_SIZE,
         link, os.major(device) & MAX_DEVICE, os.minor(device) & MAX_DEVICE, prefix,
     )  # fmt: skip
     return _pax(pax, short) + block if pax else block

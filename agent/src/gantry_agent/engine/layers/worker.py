@@ -11,22 +11,17 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+from gantry_agent.engine.errors import EngineError
+
+from . import changes_walk, copying
 from .extract import ExtractError, Extractor, Limits
-from .namespaces import drop_capabilities
+from .packer import BUFFER, Packer
 from .streams import Damaged, Input, Pipeline, prepare
 from .tar_reader import Source, TarError, TarReader
+from .views import enter, enter_view
+from .walk import OPEN_FOLDER
 
 Job = dict[str, Any]
-
-
-def enter(root: str, *, keep_admin: bool = False) -> None:
-    """Make `root` this process' root, for good."""
-    os.chroot(root)
-    os.chdir("/")
-    drop_capabilities(keep_admin=keep_admin)
-    sys.path.clear()
-    sys.path_importer_cache.clear()
-    sys.meta_path.clear()
 
 
 def unpack(job: Job) -> Job:
@@ -41,7 +36,79 @@ def unpack(job: Job) -> Job:
     return {"diff_id": pipeline.digest(), "size": extractor.size, "entries": extractor.entries}
 
 
-JOBS: dict[str, Callable[[Job], Job]] = {"unpack": unpack}
+def pack_tree(job: Job) -> Job:
+    """Write everything in the view to standard output."""
+    enter_view(job["view"])
+    packer = Packer(1)
+    packer.tree(os.open("/", OPEN_FOLDER))
+    packer.end()
+    return {}
+
+
+def pack_diff(job: Job) -> Job:
+    """Write the folder `upper` to standard output as a layer on top of what `lowers` shows."""
+    upper = os.open(job["upper"], OPEN_FOLDER)
+    lowers = _enter_lowers(job)
+    packer = Packer(1)
+    packer.changes(upper, lowers)
+    packer.end()
+    return {}
+
+
+def changes(job: Job) -> Job:
+    """List the changes in the folder `upper` to standard output: JSON lines [kind, path]."""
+    upper = os.open(job["upper"], OPEN_FOLDER)
+    lowers = _enter_lowers(job)
+    with open(1, "w", buffering=BUFFER, encoding="utf-8", errors="surrogateescape") as out:
+        for kind, path in changes_walk.changes(upper, lowers):
+            out.write(json.dumps([kind, path.decode(errors="replace")]) + "\n")
+    return {}
+
+
+def stat_path(job: Job) -> Job:
+    """Docker's ContainerPathStat of `path` in the view."""
+    enter_view(job["view"])
+    return copying.stat_path(os.fsencode(job["path"]))
+
+
+def read_path(job: Job) -> Job:
+    """Write the tar of `path` in the view to standard output."""
+    enter_view(job["view"])
+    copying.read_path(os.fsencode(job["path"]), 1)
+    return {}
+
+
+def write_path(job: Job) -> Job:
+    """Merge the tar on standard input into the folder `path` of the view."""
+    source = Input(0)
+    chunks = prepare(source)
+    enter_view(job["view"])
+    limits = Limits(*job["limits"])
+    owner = copying.owner_of(job["user"]) if job["user"] else None
+    copying.open_target(os.fsencode(job["path"]))
+    extractor = copying.FolderExtractor(limits, keeps_kinds=job["keeps_kinds"], owner=owner)
+    extractor.extract(TarReader(Source(Pipeline(source, limits, chunks).more)))
+    return {"entries": extractor.entries}
+
+
+def _enter_lowers(job: Job) -> int:
+    """A descriptor of the tree below the upper folder, -1 without one; this process' root is that tree, or empty."""
+    if not job.get("lowers"):
+        enter(job["upper"], keep_admin=True)
+        return -1
+    enter_view(job["lowers"], keep_admin=True)
+    return os.open("/", OPEN_FOLDER)
+
+
+JOBS: dict[str, Callable[[Job], Job]] = {
+    "unpack": unpack,
+    "pack-tree": pack_tree,
+    "pack-diff": pack_diff,
+    "changes": changes,
+    "stat": stat_path,
+    "read": read_path,
+    "write": write_path,
+}
 
 
 def main() -> None:
@@ -55,6 +122,8 @@ def main() -> None:
     except OSError as exc:
         name = exc.filename if isinstance(exc.filename, bytes) else os.fsencode(str(exc.filename or ""))
         report = {"errno": exc.errno, "message": exc.strerror, "path": name.decode(errors="backslashreplace")}
+    except EngineError as exc:
+        report = {"errno": 0, "message": exc.message}
     except MemoryError:
         report = {"refused": "the archive needs more memory than there is"}
     os.write(int(sys.argv[2]), json.dumps(report).encode())

@@ -1,0 +1,93 @@
+"""A container's or an image's files as a worker sees them: how the worker comes to its root.
+
+A view travels in the job as JSON, one of
+    {"kind": "folder", "path": …}                            a folder of the host
+    {"kind": "stack", "links": […], "links_folder": …, "merged": …, "upper": …, "work": …, "binds": […]}
+        layers mounted for this worker alone; without "work" everything is read-only, the upper folder a layer like
+        the others. A bind is [source, target, "writable" or "read-only"]: volumes of a container that does not run
+    {"kind": "process", "pid": …, "started": …}              what a running process sees: volumes and tmpfs with it
+"""
+
+import os
+import stat
+import sys
+from pathlib import Path
+from typing import Any
+
+from .mounting import MS_BIND, MS_RDONLY, MS_REMOUNT, mount_here, mount_raw
+from .namespaces import bind, drop_capabilities, join_mounts, open_in_root, own_mounts
+
+View = dict[str, Any]
+PATH_ONLY = os.O_PATH | os.O_CLOEXEC
+
+
+def enter_view(view: View, *, keep_admin: bool = False) -> None:
+    """Make the view's root this process' root, for good, and give up every right that files do not need.
+
+    Raises OSError, Internal.
+    """
+    if view["kind"] == "process":
+        join_mounts(view["pid"], view["started"])
+        enter(".", keep_admin=keep_admin)
+    elif view["kind"] == "stack":
+        own_mounts()
+        enter(_mount_stack(view), keep_admin=keep_admin)
+    else:
+        enter(view["path"], keep_admin=keep_admin)
+
+
+def enter(root: str, *, keep_admin: bool = False) -> None:
+    """Make the folder `root` this process' root. Nothing can be imported afterwards: the files there are foreign."""
+    os.chroot(root)
+    os.chdir("/")
+    sys.path.clear()
+    sys.path_importer_cache.clear()
+    sys.meta_path.clear()
+    drop_capabilities(keep_admin=keep_admin)
+
+
+def _mount_stack(view: View) -> str:
+    merged, links = Path(view["merged"]), list(view["links"])
+    binds = [(os.open(source, PATH_ONLY), target, mode) for source, target, mode in view.get("binds", ())]
+    upper = Path(view["upper"]) if view.get("upper") else None
+    if view.get("work"):
+        mount_here(links, Path(view["links_folder"]), upper, Path(view["work"]), merged)
+    else:
+        mount_here([*([str(upper)] if upper else []), *links], Path(view["links_folder"]), None, None, merged)
+    root = os.open(merged, os.O_DIRECTORY | PATH_ONLY)
+    for source, target, mode in sorted(binds, key=lambda each: str(each[1])):
+        _bind(root, source, os.fsencode(target), mode, may_create=bool(view.get("work")))
+    return str(merged)
+
+
+def _bind(root: int, source: int, target: bytes, mode: str, *, may_create: bool) -> None:
+    """Mount one volume in its place. Where the place is missing and cannot be made, the volume is not seen."""
+    try:
+        place = open_in_root(root, target, PATH_ONLY)
+    except FileNotFoundError:
+        if not may_create or not (place := _make_place(root, target, os.fstat(source))):
+            return
+    bind(source, place)
+    if mode == "read-only":
+        # The descriptor still means the folder below the mount: the mount itself is found by looking again.
+        mounted = open_in_root(root, target, PATH_ONLY)
+        mount_raw("", f"/proc/self/fd/{mounted}", "", MS_BIND | MS_REMOUNT | MS_RDONLY)
+
+
+def _make_place(root: int, target: bytes, source: os.stat_result) -> int:
+    """Make the folders of a path, and the file at its end when the source is one; its descriptor, 0 when in vain."""
+    parts = [part for part in target.split(b"/") if part and part != b"."]
+    folder = open_in_root(root, b"/", PATH_ONLY | os.O_DIRECTORY)
+    for number, part in enumerate(parts, 1):
+        path = b"/".join(parts[:number])
+        try:
+            folder = open_in_root(root, path, PATH_ONLY)
+        except FileNotFoundError:
+            if part == b"..":
+                return 0
+            if number == len(parts) and not stat.S_ISDIR(source.st_mode):
+                os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644, dir_fd=folder))
+            else:
+                os.mkdir(part, 0o755, dir_fd=folder)
+            folder = open_in_root(root, path, PATH_ONLY)
+    return folder
