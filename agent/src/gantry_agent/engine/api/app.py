@@ -9,7 +9,7 @@ from gantry_agent import __version__
 from gantry_agent.engine.core import Engine
 from gantry_agent.engine.errors import EngineError, InvalidArgument
 
-from . import events, image_files, images, registry, system, unsupported
+from . import events, image_files, images, networks, registry, system, unsupported, volumes
 from .routes import API_VERSION, MIN_API_VERSION, Handler, Routes
 
 log = logging.getLogger(__name__)
@@ -20,6 +20,8 @@ TABLES: tuple[Routes, ...] = (
     images.routes,
     image_files.routes,
     registry.routes,
+    networks.routes,
+    volumes.routes,
     unsupported.routes,
 )
 

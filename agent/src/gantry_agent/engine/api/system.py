@@ -14,6 +14,7 @@ from gantry_agent.engine.facts import engine_facts
 
 from .images import images_usage, version_of
 from .routes import API_VERSION, MIN_API_VERSION, Routes
+from .volumes import volumes_usage
 
 routes = Routes()
 
@@ -78,7 +79,7 @@ async def disk_use(engine: Engine, request: web.Request) -> web.StreamResponse:
     if "container" in kinds:
         found["Containers"] = []
     if "volume" in kinds:
-        found["Volumes"] = []
+        found["Volumes"] = await volumes_usage(engine)
     if "build-cache" in kinds:
         found |= {"BuildCache": [], "BuilderSize": 0}
     return web.json_response(found)

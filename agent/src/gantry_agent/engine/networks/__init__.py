@@ -4,7 +4,8 @@ Imports run one way: model ← netlink, nftables ← namespaces, addresses, port
 places, kernel ← manager.
 """
 
+from .describe import endpoint_settings, settings
 from .manager import Networks
 from .model import SCHEMA, Network
 
-__all__ = ["SCHEMA", "Network", "Networks"]
+__all__ = ["SCHEMA", "Network", "Networks", "endpoint_settings", "settings"]

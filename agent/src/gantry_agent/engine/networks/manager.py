@@ -147,6 +147,16 @@ class Networks:
         owner = self._shared(mode) if mode.startswith("container:") else container
         return files.paths(self._layout.container(owner.id))
 
+    def is_attached(self, container: Container) -> bool:
+        """Whether it has a network now."""
+        return container.id in self._attached
+
+    def namespace(self, container: Container) -> Path | None:
+        """The namespace a running container uses, another's too; None for the host's own. Raises Conflict."""
+        mode = container.network_mode
+        owner = self._shared(mode) if mode.startswith("container:") else container
+        return None if owner.network_mode == HOST else self._path(owner)
+
     async def renamed(self, container: Container) -> None:
         """The container has another name: its networks answer to that."""
         if container.id in self._attached and (names := self._names(container)):

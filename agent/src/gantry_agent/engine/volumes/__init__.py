@@ -2,5 +2,6 @@
 
 from .manager import Volumes
 from .model import SCHEMA, Volume
+from .sizes import tree_size
 
-__all__ = ["SCHEMA", "Volume", "Volumes"]
+__all__ = ["SCHEMA", "Volume", "Volumes", "tree_size"]

@@ -34,6 +34,7 @@ log = logging.getLogger(__name__)
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]+")
 MAX_NAME = 255
 DATA = "_data"
+ANONYMOUS = "com.docker.volume.anonymous"  # the label Docker gives
 
 View = Callable[[], AbstractAsyncContextManager[Path]]
 """The root of a container's files, mounted while inside: where copy-up reads."""
@@ -116,7 +117,8 @@ class Volumes:
                 if options and options != found.options:
                     raise Conflict(f"create {name}: conflict: a volume of this name has other options")
                 return found
-            volume = Volume(name or secrets.token_hex(32), time.time_ns(), not name, labels or {}, options or {})
+            labels = dict(labels or {}) if name else {ANONYMOUS: "", **(labels or {})}
+            volume = Volume(name or secrets.token_hex(32), time.time_ns(), not name, labels, options or {})
             await asyncio.to_thread(self._make, volume.name)
             row = [volume.name, volume.created_at, int(volume.is_anonymous)]
             row += [json.dumps(volume.labels), json.dumps(volume.options)]
