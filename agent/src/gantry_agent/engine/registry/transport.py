@@ -125,13 +125,13 @@ class Transport:
 
     def _elsewhere(self, origin: Origin, url: URL, what: str) -> Endpoint:
         """A host the registry sent us to. Raises Unreachable for one it may not send us to."""
-        port = f":{url.explicit_port}" if url.explicit_port else ""
-        host = (f"[{url.host}]" if ":" in url.host else url.host) + port
+        name = url.host or ""
+        host = (f"[{name}]" if ":" in name else name) + (f":{url.explicit_port}" if url.explicit_port else "")
         insecure = is_insecure(host, self._config)
         if url.scheme == "http" and origin.endpoint.schemes == ("https",) and not insecure:
             raise Unreachable(f"{what}: {origin.endpoint.host} leads from HTTPS to plain HTTP, which is refused")
         # aiohttp asks no resolver about an address that is a number already.
-        if _is_number(url.host) and _reach_of(url.host) > origin.reach:
+        if _is_number(name) and _reach_of(name) > origin.reach:
             raise Unreachable(f"{what}: {origin.endpoint.host} leads to a private address, which is refused")
         own = self._config.registries.get(host, {})
         return Endpoint(host, verify=not insecure, ca=str(own.get("ca") or ""))
@@ -196,7 +196,7 @@ def reason(exc: BaseException) -> str:
         return "timed out"
     if isinstance(exc, aiohttp.ClientConnectorError):
         inner = exc.os_error
-        words = os.strerror(inner.errno) if (inner.errno or 0) > 0 else str(inner)
+        words = os.strerror(inner.errno) if inner.errno and inner.errno > 0 else str(inner)
         return f"dial {exc.host}:{exc.port}: {words.lower()}"
     return str(exc) or type(exc).__name__
 
