@@ -6,7 +6,7 @@ Package-level facts only: `publish` never blocks, a slow listener is cut off ins
 import asyncio
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -31,6 +31,8 @@ class Listener:
     def __init__(self) -> None:
         self.queue: asyncio.Queue[Event | None] = asyncio.Queue()
         self.is_cut = False
+        self.on_cut: Callable[[], None] | None = None
+        """Called when it is cut: whoever waits for a slow client's end learns of it at once."""
 
     def put(self, event: Event) -> None:
         if self.is_cut:
@@ -38,6 +40,8 @@ class Listener:
         if self.queue.qsize() >= LISTENER_LIMIT:
             self.is_cut = True
             self.queue.put_nowait(None)
+            if self.on_cut:
+                self.on_cut()
         else:
             self.queue.put_nowait(event)
 

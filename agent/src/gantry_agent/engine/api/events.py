@@ -38,6 +38,7 @@ async def events(engine: Engine, request: web.Request) -> web.StreamResponse:
         past = engine.events.since(since) if since is not None else []
         await response.prepare(request)
         out = _Writer(request, response, wanted, until)
+        listener.on_cut = out.cut
         await out.write(past)
         # An event published between `listen` and the copy of the past is in both.
         await _follow(out, listener, after=past[-1].at if past else 0)
@@ -51,7 +52,6 @@ async def _follow(out: "_Writer", listener: Listener, after: int) -> None:
     while not out.is_over:
         batch = await _batch(listener, out.patience)
         if batch is None:
-            out.cut()
             return
         await out.write(event for event in batch if event.at > after)
 
