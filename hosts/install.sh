@@ -139,7 +139,7 @@ install_parts() {
     if [ -z "$lacking" ]; then return; fi
     if [ "$(id -u)" = 0 ] && [ "${GANTRY_INSTALL:-}" != no ] && command -v apt-get >/dev/null 2>&1; then
         say "No Docker or Podman answers here; installing what Gantry's own engine needs: $lacking"
-        wait_less="-o Acquire::http::Timeout=20 -o Acquire::Retries=0 -o DPkg::Lock::Timeout=120"
+        wait_less="-o Dpkg::Use-Pty=0 -o Acquire::http::Timeout=20 -o Acquire::Retries=0 -o DPkg::Lock::Timeout=120"
         # shellcheck disable=SC2086
         { apt-get update -qq $wait_less; DEBIAN_FRONTEND=noninteractive apt-get install -y -qq \
             --no-install-recommends $wait_less $lacking; } >&2 </dev/null || true
