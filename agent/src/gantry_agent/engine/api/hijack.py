@@ -16,6 +16,8 @@ import select
 from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
 
+from .routes import API_VERSION
+
 HIGH_WATER = 256 << 10  # bytes read and not yet taken, in each direction
 HANG_UP_CHECK = 1.0  # seconds between looks at a half-closed connection
 
@@ -111,9 +113,9 @@ class Stream(asyncio.Protocol):
             self._look_later()
 
 
-async def hijack(request: web.Request, *, framed: bool, version: tuple[int, int]) -> Stream:
+async def hijack(request: web.Request, *, framed: bool) -> Stream:
     """Take the connection of a request whose body has been read, and write the head: 101 to a client that asked to
-    upgrade, else 200, as Docker does. `framed`: frames of several streams (API 1.42 and later name them so)."""
+    upgrade, else 200, as Docker does. `framed`: frames of several streams follow."""
     transport = request.transport
     if not isinstance(transport, asyncio.Transport):
         raise ConnectionResetError("the client has gone")
@@ -122,7 +124,7 @@ async def hijack(request: web.Request, *, framed: bool, version: tuple[int, int]
     transport.set_write_buffer_limits(high=HIGH_WATER)
     if not transport.is_reading():
         transport.resume_reading()
-    kind = MULTIPLEXED if framed and version >= (1, 42) else RAW
+    kind = stream_type(request, is_framed=framed)
     if request.headers.get("Upgrade"):
         head = f"HTTP/1.1 101 UPGRADED\r\nContent-Type: {kind}\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n"
     else:
@@ -131,10 +133,10 @@ async def hijack(request: web.Request, *, framed: bool, version: tuple[int, int]
     return stream
 
 
-def api_version(request: web.Request, newest: str) -> tuple[int, int]:
-    """The version of the API the request speaks."""
-    major, minor = (request.match_info.get("api_version") or newest).split(".")
-    return int(major), int(minor)
+def stream_type(request: web.Request, *, is_framed: bool) -> str:
+    """The Content-Type of output; only from API 1.42 on it tells frames from bare bytes."""
+    major, minor = (request.match_info.get("api_version") or API_VERSION).split(".")
+    return MULTIPLEXED if is_framed and (int(major), int(minor)) >= (1, 42) else RAW
 
 
 class _Finished(web.StreamResponse):
