@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 
+from asgiref.sync import sync_to_async
 from csp.constants import SELF, UNSAFE_INLINE
 from csp.decorators import csp_update
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
@@ -16,7 +17,6 @@ from containers.models import Container
 from controlplane.access.decide import allows
 from controlplane.lib.errors import GantryError
 from controlplane.lib.pages import page
-from controlplane.lib.threads import in_thread
 from hosts.engine import demultiplex, engine_for, explain
 
 CHUNK = 64 * 1024
@@ -31,7 +31,7 @@ def logs(request: HttpRequest, pk: int) -> HttpResponse:
 
 async def download_logs(request: HttpRequest, pk: int) -> HttpResponse | StreamingHttpResponse:
     """The log as a file: all of it, or what `?since=`, `tail`, `stdout`, `stderr`, `timestamps` leave."""
-    container = await in_thread(get_container, request.user, pk, "container.logs")
+    container = await sync_to_async(get_container)(request.user, pk, "container.logs")
     query = request.META.get("QUERY_STRING", "")
     wanted = LogQuery.parse(f"{query}&follow=0", tail="all", timestamps=False)
     content = _log_text(container, wanted)
