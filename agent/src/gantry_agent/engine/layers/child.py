@@ -21,6 +21,14 @@ WORKER = "import sys; sys.path[:0] = {path!r}; from gantry_agent.engine.layers.w
 ENVIRONMENT = {"LC_ALL": "C.UTF-8", "PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}
 
 
+class Refused(Internal):
+    """The system refused something; `number` is its errno."""
+
+    def __init__(self, number: int, message: str) -> None:
+        super().__init__(message)
+        self.number = number
+
+
 class Child:
     """One worker. Killed when the context ends before `finish` was reached."""
 
@@ -72,7 +80,7 @@ class Child:
         self._stdin = _close(self._stdin)
 
     async def finish(self) -> dict[str, Any]:
-        """Wait for the report. Raises InvalidArgument for refused content, Internal when the system refused."""
+        """Wait for the report. Raises InvalidArgument for refused content, Refused when the system does."""
         if self._result is None:
             self.close_input()
             content = bytearray()
@@ -140,7 +148,7 @@ def failure(report: dict[str, Any]) -> EngineError | None:
         return InvalidArgument(report["refused"])
     if "errno" in report:
         place = f" at {report['path']}" if report.get("path") else ""
-        return Internal(f"{report['message']}{place}")
+        return Refused(report["errno"], f"{report['message']}{place}")
     return Internal(report["died"]) if "died" in report else None
 
 

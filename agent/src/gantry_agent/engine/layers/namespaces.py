@@ -1,6 +1,7 @@
 """System calls a worker needs that Python 3.11 lacks: mount namespaces, capabilities, openat2."""
 
 import ctypes
+import errno
 import os
 
 from .mounting import mount_raw
@@ -9,6 +10,7 @@ CLONE_NEWNS = 0x20000
 MS_REC, MS_PRIVATE, MS_BIND = 0x4000, 1 << 18, 0x1000
 SYS_OPENAT2 = 437
 RESOLVE_NO_MAGICLINKS, RESOLVE_IN_ROOT = 0x02, 0x10
+MOST_TRIES = 100  # openat2 says EAGAIN when a rename elsewhere leaves it unsure
 PR_SET_NO_NEW_PRIVS = 38
 CAPABILITY_VERSION = 0x20080522
 # CHOWN, DAC_OVERRIDE, DAC_READ_SEARCH, FOWNER, FSETID, MKNOD, SETFCAP
@@ -53,7 +55,11 @@ def bind(source: int, target: int, *, recursive: bool = True) -> None:
 def open_in_root(root: int, path: bytes, flags: int) -> int:
     """Open a path with the folder `root` as its root; links cannot lead out, nor through /proc. Raises OSError."""
     how = _OpenHow(flags | os.O_CLOEXEC, 0, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS)
-    return _check(_libc.syscall(SYS_OPENAT2, root, path, ctypes.byref(how), ctypes.sizeof(how)))
+    for _ in range(MOST_TRIES):
+        found: int = _libc.syscall(SYS_OPENAT2, root, path, ctypes.byref(how), ctypes.sizeof(how))
+        if found >= 0 or ctypes.get_errno() != errno.EAGAIN:
+            break
+    return _check(found)
 
 
 def drop_capabilities(*, keep_admin: bool = False) -> None:

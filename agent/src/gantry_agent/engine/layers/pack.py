@@ -1,6 +1,7 @@
 """Trees as tar streams, made by a worker: a container's changes as a layer, or everything that it sees."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
@@ -20,22 +21,24 @@ def layers_view(links: Sequence[str], links_folder: Path, mountpoint: Path) -> V
     }
 
 
-async def pack_diff(upper: Path, lowers: View | None = None) -> AsyncIterator[bytes]:
+async def pack_diff(upper: Path, lowers: View | None = None) -> AsyncGenerator[bytes, None]:
     """The plain tar of an overlay's upper folder, as a layer: names in order, whiteouts as OCI wants them.
 
     With `lowers`, a folder is marked as replacing another only where there was one. Raises Internal.
     """
-    async for chunk in output_of({"do": "pack-diff", "upper": str(upper), "lowers": lowers}):
-        yield chunk
+    async with aclosing(output_of({"do": "pack-diff", "upper": str(upper), "lowers": lowers})) as chunks:
+        async for chunk in chunks:
+            yield chunk
 
 
-async def pack_tree(view: View) -> AsyncIterator[bytes]:
+async def pack_tree(view: View) -> AsyncGenerator[bytes, None]:
     """The plain tar of all a view shows, without the root's own entry. Raises Internal."""
-    async for chunk in output_of({"do": "pack-tree", "view": view}):
-        yield chunk
+    async with aclosing(output_of({"do": "pack-tree", "view": view})) as chunks:
+        async for chunk in chunks:
+            yield chunk
 
 
-async def output_of(job: dict[str, Any]) -> AsyncIterator[bytes]:
+async def output_of(job: dict[str, Any]) -> AsyncGenerator[bytes, None]:
     """What a worker writes. Raises what it reports after its last byte."""
     async with Child(job) as child:
         child.close_input()

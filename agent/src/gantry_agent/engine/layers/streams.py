@@ -130,7 +130,7 @@ def _compression(start: bytes) -> str:
     return "zstd" if start.startswith(ZSTD_MAGIC) or is_skippable else "none"
 
 
-def _with_object(source: Input, make: Callable[[], Any], error: type[Exception], name: str) -> Iterator[bytes]:
+def _with_object(source: Input, make: Callable[[], Any], error: Any, name: str) -> Iterator[bytes]:
     """All members of a stream, by the library's decompressor objects; padding with zeros may follow. Raises Damaged."""
     data = source.read()
     while data:

@@ -1,10 +1,9 @@
 """A container's or an image's files as a worker sees them: how the worker comes to its root.
 
 A view travels in the job as JSON, one of
-    {"kind": "folder", "path": …}                            a folder of the host
-    {"kind": "stack", "links": […], "links_folder": …, "merged": …, "upper": …, "work": …, "binds": […]}
-        layers mounted for this worker alone; without "work" everything is read-only, the upper folder a layer like
-        the others. A bind is [source, target, "writable" or "read-only"]: volumes of a container that does not run
+    {"kind": "folder", "path": …, "binds": […]}              a folder of the host, such as a mounted root. A bind is
+        [source, target, "writable" or "read-only"]: volumes of a container that does not run, for this worker alone
+    {"kind": "stack", "links": […], "links_folder": …, "merged": …}     layers, mounted read-only for this worker alone
     {"kind": "process", "pid": …, "started": …}              what a running process sees: volumes and tmpfs with it
 """
 
@@ -31,8 +30,12 @@ def enter_view(view: View, *, keep_admin: bool = False) -> None:
         enter(".", keep_admin=keep_admin)
     elif view["kind"] == "stack":
         own_mounts()
-        enter(_mount_stack(view), keep_admin=keep_admin)
+        mount_here(view["links"], Path(view["links_folder"]), None, None, Path(view["merged"]))
+        enter(view["merged"], keep_admin=keep_admin)
     else:
+        if view.get("binds"):
+            own_mounts()
+            _bind_all(view["path"], view["binds"])
         enter(view["path"], keep_admin=keep_admin)
 
 
@@ -46,36 +49,24 @@ def enter(root: str, *, keep_admin: bool = False) -> None:
     drop_capabilities(keep_admin=keep_admin)
 
 
-def _mount_stack(view: View) -> str:
-    merged, links = Path(view["merged"]), list(view["links"])
-    binds = [(os.open(source, PATH_ONLY), target, mode) for source, target, mode in view.get("binds", ())]
-    upper = Path(view["upper"]) if view.get("upper") else None
-    if view.get("work"):
-        mount_here(links, Path(view["links_folder"]), upper, Path(view["work"]), merged)
-    else:
-        mount_here([*([str(upper)] if upper else []), *links], Path(view["links_folder"]), None, None, merged)
-    root = os.open(merged, os.O_DIRECTORY | PATH_ONLY)
-    for source, target, mode in sorted(binds, key=lambda each: str(each[1])):
-        _bind(root, source, os.fsencode(target), mode, may_create=bool(view.get("work")))
-    return str(merged)
-
-
-def _bind(root: int, source: int, target: bytes, mode: str, *, may_create: bool) -> None:
-    """Mount one volume in its place. Where the place is missing and cannot be made, the volume is not seen."""
-    try:
-        place = open_in_root(root, target, PATH_ONLY)
-    except FileNotFoundError:
-        if not may_create or not (place := _make_place(root, target, os.fstat(source))):
-            return
-    bind(source, place)
-    if mode == "read-only":
-        # The descriptor still means the folder below the mount: the mount itself is found by looking again.
-        mounted = open_in_root(root, target, PATH_ONLY)
-        mount_raw("", f"/proc/self/fd/{mounted}", "", MS_BIND | MS_REMOUNT | MS_RDONLY)
+def _bind_all(path: str, binds: list[list[str]]) -> None:
+    """Mount volumes in their places below `path`, outer ones first."""
+    root = os.open(path, os.O_DIRECTORY | PATH_ONLY)
+    for source, target, mode in sorted(binds, key=lambda each: each[1]):
+        descriptor = os.open(source, PATH_ONLY)
+        try:
+            place = open_in_root(root, os.fsencode(target), PATH_ONLY)
+        except FileNotFoundError:
+            place = _make_place(root, os.fsencode(target), os.fstat(descriptor))
+        bind(descriptor, place)
+        if mode == "read-only":
+            # `place` still means the folder below the mount: the mount is found by looking again.
+            mounted = open_in_root(root, os.fsencode(target), PATH_ONLY)
+            mount_raw("", f"/proc/self/fd/{mounted}", "", MS_BIND | MS_REMOUNT | MS_RDONLY)
 
 
 def _make_place(root: int, target: bytes, source: os.stat_result) -> int:
-    """Make the folders of a path, and the file at its end when the source is one; its descriptor, 0 when in vain."""
+    """Make the folders of a path, and the file at its end when the source is one: its descriptor."""
     parts = [part for part in target.split(b"/") if part and part != b"."]
     folder = open_in_root(root, b"/", PATH_ONLY | os.O_DIRECTORY)
     for number, part in enumerate(parts, 1):
@@ -84,7 +75,7 @@ def _make_place(root: int, target: bytes, source: os.stat_result) -> int:
             folder = open_in_root(root, path, PATH_ONLY)
         except FileNotFoundError:
             if part == b"..":
-                return 0
+                raise
             if number == len(parts) and not stat.S_ISDIR(source.st_mode):
                 os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644, dir_fd=folder))
             else:

@@ -1,0 +1,57 @@
+"""A container's files: where its writable layer lies, and how a worker comes to see what the container sees."""
+
+import os
+import posixpath
+from collections.abc import Sequence
+from pathlib import Path
+
+from gantry_agent.engine.errors import Forbidden
+from gantry_agent.engine.layers.pack import View, layers_view
+from gantry_agent.engine.layout import Layout
+
+from .model import Container
+
+
+def upper_of(layout: Layout, container: Container) -> Path:
+    """The folder of everything the container changed."""
+    return layout.container(container.id) / "upper"
+
+
+def lowers_of(layout: Layout, container: Container, links: Sequence[str]) -> View:
+    """The image below it. `links`: of the image's layers, top first."""
+    return layers_view(links, layout.links, layout.container(container.id) / "merged")
+
+
+def view_of(container: Container, merged: Path) -> View:
+    """What the container sees. A running one is joined: its volumes and tmpfs are there. For one that does not run,
+    whose root is mounted at `merged`, volumes and binds are put in their places for the worker alone.
+    """
+    if container.is_running:
+        return {"kind": "process", "pid": container.state.pid, "started": container.state.pid_started}
+    binds = [
+        [mount.source, mount.target, "writable" if mount.writable else "read-only"]
+        for mount in container.mounts
+        if mount.kind != "tmpfs" and mount.source and os.path.exists(mount.source)
+    ]
+    return {"kind": "folder", "path": str(merged), "binds": binds}
+
+
+def root_of(merged: Path) -> View:
+    """The container's own files, without what is mounted on them for it: what is exported."""
+    return {"kind": "folder", "path": str(merged)}
+
+
+def check_writable(container: Container, path: str) -> None:
+    """Raises Forbidden when `path` lies in a read-only volume, or in a read-only root outside of all volumes."""
+    path = posixpath.normpath(posixpath.join("/", path))
+    around = [mount for mount in container.mounts if _contains(mount.target, path)]
+    if around:
+        nearest = max(around, key=lambda mount: len(mount.target))
+        if not nearest.writable:
+            raise Forbidden("mounted volume is marked read-only")
+    elif container.host_config.get("ReadonlyRootfs"):
+        raise Forbidden("container rootfs is marked read-only")
+
+
+def _contains(folder: str, path: str) -> bool:
+    return path == folder or path.startswith(folder.rstrip("/") + "/")
