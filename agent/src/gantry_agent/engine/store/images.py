@@ -131,10 +131,15 @@ class Images:
         return [image for image in self._images.values() if image.hidden]
 
     def get(self, name: str) -> Image:
-        """By reference, id or the beginning of an id.
+        """By reference, id or the beginning of an id. Inside a lease the image then stays.
 
         Raises InvalidArgument for what is no reference, NotFound, Conflict when several ids begin so.
         """
+        image = self._find(name)
+        self._leases.pin(image.id)
+        return image
+
+    def _find(self, name: str) -> Image:
         if _FULL_ID.match(name):
             return self._by_prefix(name) or _missing(name)
         reference = Reference.parse(name)

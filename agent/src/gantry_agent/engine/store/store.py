@@ -61,14 +61,14 @@ class Store:
         self.layers = Layers(layout, database, self._leases, self._changes)
         self.images = Images(database, self.blobs, self.layers, self._leases, self._changes)
         self.used_by: Callable[[str], Sequence[User]] | None = None
-        """The containers made from an image id; set by who owns containers. Until then hidden images are kept."""
+        """The containers made from an image id, stopped ones too; set by who owns containers."""
         self._deletions: set[asyncio.Task[None]] = set()
 
     async def open(self) -> None:
         """Clear what a killed engine left, and read the images."""
         await self.sweep()
         self.images.load()
-        await self.collect()
+        await self.collect(keep_hidden=True)  # the containers are not known yet
 
     async def close(self) -> None:
         """Wait for deletions under way."""
@@ -91,11 +91,12 @@ class Store:
         finally:
             await asyncio.shield(self.collect())
 
-    async def collect(self) -> Freed:
-        """Free what no image, container or lease uses."""
+    async def collect(self, *, keep_hidden: bool = False) -> Freed:
+        """Free what no image, container or lease uses. `keep_hidden` leaves images that lost their names."""
         freed = Freed()
         async with self._changes:
-            await self._forget_images()
+            if not keep_hidden:
+                await self._forget_images()
             gone, freed.layers = await self._drop_layers()
             blobs, freed.blob_bytes = await self._drop_blobs()
         self._delete([*gone, *blobs])
@@ -106,9 +107,12 @@ class Store:
         return await asyncio.to_thread(check, self.layout)
 
     async def _forget_images(self) -> None:
-        if self.used_by is None:
-            return
-        unused = [image.id for image in self.images.hidden() if not self.used_by(image.id)]
+        pinned = self._leases.pinned
+        unused = [
+            image.id
+            for image in self.images.hidden()
+            if image.id not in pinned and not (self.used_by and self.used_by(image.id))
+        ]
         if unused:
             await self.images.forget(unused)
 

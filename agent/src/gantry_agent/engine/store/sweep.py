@@ -3,6 +3,7 @@
 import ctypes
 import logging
 import os
+import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -16,6 +17,8 @@ from .layers import Layer, short_name
 log = logging.getLogger(__name__)
 
 MNT_DETACH = 2
+DELETE_TRIES = 5
+DELETE_PAUSE = 0.2  # seconds
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -43,13 +46,22 @@ def sweep(layout: Layout, chains: Iterable[Digest]) -> list[Path]:
 def delete(paths: Sequence[Path]) -> None:
     """Delete files and folders; what cannot be deleted is said, and tried again at the next start."""
     for path in paths:
-        try:
-            if path.is_dir() and not path.is_symlink():
-                files.remove_tree(path)
-            else:
-                files.remove(path)
-        except OSError as exc:
-            log.warning("%s could not be deleted: %s", path, exc)
+        for tries_left in reversed(range(DELETE_TRIES)):
+            try:
+                _delete(path)
+                break
+            except OSError as exc:
+                if tries_left:
+                    time.sleep(DELETE_PAUSE)  # an unpacker of the engine before may still be on its way out
+                else:
+                    log.warning("%s could not be deleted: %s", path, exc)
+
+
+def _delete(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        files.remove_tree(path)
+    else:
+        files.remove(path)
 
 
 def blobs_in_use(database: Database) -> set[str]:
