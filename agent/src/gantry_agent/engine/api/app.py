@@ -60,7 +60,9 @@ async def _explain(request: web.Request, handler: Next) -> web.StreamResponse:
         is_unknown = exc.status in (404, 405)
         response = failure(404, "page not found") if is_unknown else failure(exc.status, exc.reason)
     except ConnectionResetError:
-        raise  # the client has gone; aiohttp closes up
+        if request.transport is not None and not request.transport.is_closing():
+            raise
+        return web.Response(status=499)  # the client has gone: aiohttp drops this, where it would log an exception
     except Exception:
         log.exception("%s %s failed", request.method, request.path)
         response = failure(500, "the engine failed; its log says where")
