@@ -13,7 +13,7 @@ from typing import NoReturn
 
 from bootstrap.engine import wants_native
 from bootstrap.environment import ROOT, CannotPrepare, current, needs, prepare
-from bootstrap.packages import BENCH_NEEDS, ENGINE_NEEDS, REDIS_NEED, TEST_NEEDS, install, search_path
+from bootstrap.packages import BENCH_NEEDS, ENGINE_NEEDS, ENGINE_WISHES, REDIS_NEED, TEST_NEEDS, install, search_path
 from bootstrap.terminal import say
 
 HELP = """\
@@ -81,7 +81,7 @@ def up(arguments: list[str]) -> int:
     # Declined, `up` goes on: it says itself what it cannot start.
     install([*needs(development=False), REDIS_NEED], "Gantry")
     if os.geteuid() == 0 and wants_native(arguments):
-        install(ENGINE_NEEDS, "The engine of this machine, Gantry's own,")
+        install([*ENGINE_NEEDS, *ENGINE_WISHES], "The engine of this machine, Gantry's own,")
     python = prepare(development=False)
     # The time that `up` prints is this start's own; what had to be installed first is not counted.
     os.environ["GANTRY_BEGAN"] = str(began if at_once else time.time())

@@ -111,6 +111,10 @@ ENGINE_NEEDS = (
         program("/usr/share/containers/seccomp.json"),
     ),
 )
+# It runs without: only containers that ask for an init of their own need it.
+ENGINE_WISHES = (
+    Need("catatonit", "first process of containers that want one", program("docker-init", "catatonit", "tini")),
+)
 TEST_NEEDS = (
     Need("docker.io", "an engine to test on", program("dockerd")),
     Need("podman", "an engine to test on", program("podman")),

@@ -146,7 +146,7 @@ install_parts() {
         lacking=$("$program" parts --engine "$engine" </dev/null)
     fi
     if [ -z "$lacking" ]; then return; fi
-    say "This host has no container engine yet. Gantry's own runs as root and needs these packages: $lacking"
+    say "Gantry's own container engine runs as root and wants these packages, which are not here: $lacking"
 }
 
 stop_running() {

@@ -60,6 +60,9 @@ PARTS = (
     Part("golang-github-containers-common", ("/usr/share/containers/seccomp.json",)),
 )
 
+# It runs without: only containers that ask for an init of their own need it.
+WISHES = (Part("catatonit", ("docker-init", "catatonit", "tini")),)
+
 
 def lacking(parts: Sequence[Part] = PARTS) -> list[str]:
     """The packages that are missing here."""
@@ -196,8 +199,8 @@ async def is_choice(choice: str, places: Places) -> bool:
 
 
 async def lacking_for(choice: str, places: Places) -> list[str]:
-    """The packages without which `run --engine CHOICE` has no engine here."""
-    return lacking() if await is_choice(choice, places) else []
+    """The packages to install before `run --engine CHOICE` here."""
+    return lacking((*PARTS, *WISHES)) if await is_choice(choice, places) else []
 
 
 async def choose(engine: Engine, places: Places, *, asked: bool, changed: Callable[[], None]) -> None:
