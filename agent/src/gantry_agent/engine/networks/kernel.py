@@ -1,6 +1,7 @@
 """Everything of networks that blocks, as one object for the one worker thread: interfaces, rules, names."""
 
 import logging
+import socket
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 from gantry_agent.engine.errors import EngineError, Internal
 from gantry_agent.engine.layout import Layout
 
+from .conntrack import forget_flows
 from .dns import Entry, Names
 from .firewall import Firewall
 from .model import Network
@@ -165,6 +167,8 @@ class Kernel:
         except Internal:
             # Somebody flushed the rules ("nft flush ruleset" of a reload): all of them are needed again.
             self._write()
+        if moved := {port.host_port for port in (*old, *new) if port.protocol == "udp"}:
+            forget_flows(moved, {socket.inet_aton(address) for address, _ in self._wiring.subnets()})
 
     def set_names(self, names: Iterable[Named]) -> None:
         for named in names:

@@ -78,6 +78,7 @@ class Networks:
         self.places.ports.close()
         if self._kernel:
             await self._run(self._kernel.close)
+            self._kernel = None
         self._worker.shutdown(wait=True)
 
     # A container's life

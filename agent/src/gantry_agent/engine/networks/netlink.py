@@ -149,9 +149,9 @@ class Netlink:
         found = []
         for kind, body in self._ask(GETADDR, DUMP, struct.pack("BBBBi", socket.AF_INET, 0, 0, 0, 0), "list addresses"):
             _, prefix, _, _, index = struct.unpack_from("BBBBi", body)
-            attributes = dict(_attributes(body[8:]))
-            if kind == NEWADDR and 2 in attributes:
-                found.append((index, str(ipaddress.IPv4Address(attributes[2])), prefix))
+            named = dict(attributes(body[8:]))
+            if kind == NEWADDR and 2 in named:
+                found.append((index, str(ipaddress.IPv4Address(named[2])), prefix))
         return found
 
     def set_default_route(self, gateway: str) -> None:
@@ -212,7 +212,8 @@ def _mac(value: str) -> bytes:
     return _attribute(IFLA_ADDRESS, bytes.fromhex(value.replace(":", ""))) if value else b""
 
 
-def _attributes(data: bytes) -> Iterator[tuple[int, bytes]]:
+def attributes(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """The attributes of a message: (kind, value), flags taken off."""
     offset = 0
     while offset + 4 <= len(data):
         length, kind = struct.unpack_from("HH", data, offset)
@@ -224,8 +225,8 @@ def _attributes(data: bytes) -> Iterator[tuple[int, bytes]]:
 
 def _link(body: bytes) -> Link:
     _, _, index, flags, _ = struct.unpack_from("BxHiII", body)
-    found = dict(_attributes(body[16:]))
-    info = dict(_attributes(found.get(IFLA_LINKINFO, b"")))
+    found = dict(attributes(body[16:]))
+    info = dict(attributes(found.get(IFLA_LINKINFO, b"")))
     master = struct.unpack("I", found[IFLA_MASTER])[0] if IFLA_MASTER in found else 0
     return Link(
         index=index,
