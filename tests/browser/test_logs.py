@@ -206,7 +206,7 @@ def test_it_follows_until_the_reader_scrolls_up(page: Page, stage: Stage, run: R
 def test_a_pause_holds_lines_back_and_loses_none(page: Page, stage: Stage, run: Run) -> None:
     pk, _ = run(COUNT)
     log = Log(page, stage, pk, "?tail=all")
-    expect(log.row("count 5").first).to_be_visible()
+    log.reaches(5)
     page.locator(".stream-body").focus()
     page.keyboard.press("p")
     expect(log.state).to_contain_text("Paused")

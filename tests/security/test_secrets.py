@@ -101,7 +101,8 @@ def test_a_sealed_value_is_read_with_its_own_key_alone(settings: Any) -> None:
 @pytest.mark.parametrize("broken", ["", "x", "gAAAA", "\xff"])
 def test_a_changed_value_is_not_read(broken: str) -> None:
     sealed = seal(SECRET)
-    for text in (broken, sealed[:-4] + "AAAA", sealed[:20] + "B" + sealed[21:]):
+    other = "C" if sealed[20] == "B" else "B"
+    for text in (broken, sealed[:-4], sealed[:20] + other + sealed[21:]):
         with pytest.raises(Internal):
             unseal(text)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import socket
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +17,7 @@ from websockets.sync.client import connect
 from tests.support.home import Home
 from tests.support.redis import RedisServer
 from tests.support.scratch import discard
-from tests.support.stage import SIGN_IN, Stage
+from tests.support.stage import SIGN_IN, Process, Stage
 
 pytestmark = pytest.mark.redis_server
 
@@ -39,12 +40,10 @@ class Web(Stage):
     """Redis and the web alone: no engine, no gateway, no agent."""
 
     def __init__(self) -> None:
-        from tests.support.stage import Process
-
         self.home = Home()
         (self.home.path / "run").mkdir(mode=0o700)
         self.redis = RedisServer(self.home.path / "run" / "redis.sock")
-        self.web = Process("web", self.home, ["-c", START], self._web_answers)
+        self.web = Process("web", self.home, [sys.executable, "-c", START], self.home.port)
         self.stack = contextlib.ExitStack()
 
     def __enter__(self) -> Web:
