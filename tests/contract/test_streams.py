@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -163,9 +164,10 @@ async def test_a_hijack_of_nothing_is_an_error_of_the_engine(engine: Engine) -> 
 async def test_events_tell_the_life_of_a_container(engine: Engine, image: str, process: EngineProcess) -> None:
     name = unique("life")
     seen: list[str] = []
+    began = int(time.time())  # the create may be over before the engine listens to who asks
 
     async def follow() -> None:
-        async for event in engine.messages("GET", "/events", filters={"type": ["container"]}):
+        async for event in engine.messages("GET", "/events", since=began, filters={"type": ["container"]}):
             if event["Actor"]["Attributes"].get("name") == name:
                 assert event["Actor"]["ID"]
                 assert event["timeNano"] > 0
