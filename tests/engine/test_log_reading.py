@@ -42,7 +42,9 @@ class Conmon:
     def rotate(self, keep: int = 99) -> None:
         rotate(self.path, keep)
         self.file.close()
-        self.file = self.path.open("ab", buffering=0)
+        fresh = self.path.with_suffix(".tmp")
+        self.file = fresh.open("wb", buffering=0)
+        fresh.rename(self.path)
 
     def close(self) -> None:
         self.file.close()
@@ -233,6 +235,24 @@ async def test_lives_tell_of_the_next_run():
             events.publish("container", "die", container.id)
             await ended
     runner.cancel()
+
+
+def test_a_rotation_cut_short_loses_and_doubles_nothing(conmon):
+    """The engine died before it told conmon, which writes on to the file that has two names."""
+    conmon.write(1, b"a\n")
+    rotate(conmon.path, 2)
+    conmon.write(1, b"b\n")
+    cursor = Cursor(conmon.path)
+    assert Renderer(Wanted(is_framed=False)).feed(cursor.read()) == b"a\nb\n"
+    assert cursor.read() == b""
+    rotate(conmon.path, 2)
+    assert [number for number, _ in rotated(conmon.path)] == [1]
+    conmon.write(1, b"c\n")
+    conmon.rotate()
+    conmon.write(1, b"d\n")
+    assert Renderer(Wanted(is_framed=False)).feed(cursor.read()) == b"c\n"
+    assert Renderer(Wanted(is_framed=False)).feed(cursor.read()) == b"d\n"
+    cursor.close()
 
 
 def test_rotation_keeps_the_newest(conmon):

@@ -3,9 +3,9 @@
     containers/ID/ctr.log              written now
     containers/ID/ctr.log.00000001     rotated, oldest first; numbers only grow
 
-Rotation is ours: the file is renamed, then conmon is told to open its path again. Between the two it goes on writing
-to the renamed file, so nothing is lost whatever dies in between, and whoever follows reads one file to its end and
-goes on with the next.
+Rotation is ours: the file gets its number as a second name, then conmon is told to open its path anew, which puts a
+fresh file there. Until then it goes on writing to the old one, so nothing is lost whatever dies in between; and
+whoever follows reads one file to its end and goes on with the next.
 """
 
 import contextlib
@@ -30,13 +30,21 @@ def rotated(path: Path) -> list[tuple[int, Path]]:
 
 
 def rotate(path: Path, keep: int) -> None:
-    """Rename the current file to the next number and delete the oldest but `keep`. The caller tells conmon."""
+    """Give the current file the next number, and delete the oldest but `keep`. The caller tells conmon, once: told
+    twice it would put a second fresh file in the place of the first. Doing this again before then changes nothing."""
     files = rotated(path)
-    number = files[-1][0] + 1 if files else 1
-    with contextlib.suppress(FileNotFoundError):
-        path.rename(f"{path}.{number:08d}")
-    for _, old in files[: max(0, len(files) + 1 - keep)]:
+    if not _is_linked(path, files):
+        os.link(path, f"{path}.{files[-1][0] + 1 if files else 1:08d}")
+        files = rotated(path)
+    for _, old in files[: max(0, len(files) - keep)]:
         old.unlink(missing_ok=True)
+
+
+def _is_linked(path: Path, files: list[tuple[int, Path]]) -> bool:
+    """Whether the current file has its number already."""
+    with contextlib.suppress(FileNotFoundError):
+        return bool(files) and path.samefile(files[-1][1])
+    return False
 
 
 class Cursor:
@@ -120,13 +128,8 @@ class Cursor:
         """
         if self._descriptor < 0:
             return self._open_from(self._number)
-        try:
+        with contextlib.suppress(FileNotFoundError):
             if os.stat(self.path).st_ino == os.fstat(self._descriptor).st_ino:
-                return False
-        except FileNotFoundError:
-            # Renamed, and conmon has not opened the new one yet; only files before the last are finished.
-            files = rotated(self.path)
-            if not files or files[-1][0] <= self._number:
                 return False
         if b"\n" in os.pread(self._descriptor, BLOCK, self._position):
             return False
@@ -147,8 +150,10 @@ class Cursor:
         return False
 
     def _files(self) -> list[tuple[int, Path]]:
-        """All files, oldest first; the current one has the number it will get."""
+        """All files, oldest first; the current one has the number it has or will get."""
         files = rotated(self.path)
+        if _is_linked(self.path, files):
+            return files
         if self.path.exists():
             files.append((files[-1][0] + 1 if files else 1, self.path))
         return files

@@ -8,22 +8,26 @@ or another reader up, and it takes up where it was after the engine was killed.
 
 import asyncio
 import contextlib
-import logging
+import re
 import time
 from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+from gantry_agent.engine.errors import Conflict
 
 from .life import Life
 from .log_files import BLOCK, Cursor, rotate
 from .log_records import Renderer, Wanted, stamp
 from .watching import Watcher
 
-log = logging.getLogger(__name__)
-
 SMALL = 32 << 10  # bytes read and rendered on the event loop: less than a millisecond, and no hop to a thread
 NEWS_TIMEOUT = 1.0  # seconds a follower waits before it lets its caller look whether the client is still there
-SIZE_CHECK = 2.0  # seconds between looks at the sizes of the logs
+SIZE_CHECK = 1.0  # seconds between looks at the sizes of the logs
+REOPEN_PATIENCE = 60.0  # seconds conmon may take to open its log anew before it is told again
+MIN_SIZE = 16 << 10  # bytes of a log file
 
 _threads = ThreadPoolExecutor(4, "logs")
 
@@ -117,15 +121,41 @@ def _read_and_feed(cursor: Cursor, renderer: Renderer) -> bytes | None:
     return renderer.feed(records) if records else None
 
 
-async def keep_small(logs: Callable[[], list[tuple[Path, int, int, Callable[[], None]]]]) -> None:
-    """Rotate logs that have grown beyond their size, for ever. `logs`: path, bytes, files to keep beside the current
-    one, and what tells its conmon to open the path again."""
+@dataclass(frozen=True)
+class Kept:
+    """One running container's log and what it may take: `size` bytes a file, `files` in all."""
+
+    path: Path
+    size: int
+    files: int
+    reopen: Callable[[], None]
+    """Tells its conmon to open the path anew; raises Conflict when it has gone."""
+
+
+async def keep_small(logs: Callable[[], list[Kept]]) -> None:
+    """Rotate logs that have grown beyond their size, for ever."""
+    asked: dict[Path, tuple[int, float]] = {}
     while True:
-        for path, size, keep, reopen in logs():
+        for each in logs():
             with contextlib.suppress(FileNotFoundError):
-                if path.stat().st_size < size:
+                found = each.path.stat()
+                now = time.monotonic()
+                number, at = asked.get(each.path, (0, 0.0))
+                is_busy = number == found.st_ino and now - at < REOPEN_PATIENCE
+                if found.st_size < each.size or is_busy:
                     continue
-                await asyncio.get_running_loop().run_in_executor(_threads, rotate, path, keep)
-            # Also where the file is missing: the engine was killed between the two steps.
-            reopen()
+                asked[each.path] = (found.st_ino, now)
+                await asyncio.get_running_loop().run_in_executor(_threads, rotate, each.path, each.files - 1)
+                with contextlib.suppress(Conflict):
+                    each.reopen()
         await asyncio.sleep(SIZE_CHECK)
+
+
+def limits(options: dict[str, Any], size: int, files: int) -> tuple[int, int]:
+    """Bytes and number of log files from a LogConfig's options ("max-size": "10m", "max-file": "3"), else those given.
+    One file alone would lose what is in it at each rotation, so there are always two."""
+    match = re.fullmatch(r"(\d+)([kmg]?)b?", str(options.get("max-size") or "").lower())
+    if match:
+        size = int(match[1]) << {"": 0, "k": 10, "m": 20, "g": 30}[match[2]]
+    count = str(options.get("max-file") or "")
+    return max(size, MIN_SIZE), max(2, int(count) if count.isdigit() else files)

@@ -1,0 +1,117 @@
+"""Containers outlive the engine: killed twenty times, it takes all of them back, and no line of theirs is lost."""
+
+import asyncio
+import re
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hosts.engine import STDOUT, Engine, demultiplex
+from tests.support.engines import Native
+from tests.support.images import TestImage
+from tests.support.waiting import eventually
+
+pytestmark = pytest.mark.root
+
+CONTAINERS = 50
+KILLS = 20
+COUNTER = "i=0; while :; do echo $i; i=$((i+1)); usleep 50000; done"
+IMAGE = "gantry/busybox:1"
+
+
+@pytest.fixture
+def native(busybox_archive: TestImage):
+    if reason := Native.why_not():
+        pytest.skip(reason)
+    with Native() as engine:
+        engine.load(busybox_archive.archive(IMAGE))
+        yield engine
+
+
+def start(engine: Native, script: str, **body: Any) -> str:
+    host = {"NetworkMode": "none", **body.pop("HostConfig", {})}
+    return engine.run(IMAGE, "sh", "-c", script, HostConfig=host, **body)
+
+
+def inspect(engine: Native, container: str) -> dict[str, Any]:
+    found: dict[str, Any] = engine.expect("GET", f"/containers/{container}/json")
+    return found
+
+
+async def log(engine: Native, container: str, query: str = "stdout=1&stderr=1") -> bytes:
+    found = b""
+    path = f"/containers/{container}/logs?{query}"
+    async with Engine(engine.socket) as client, client.stream("GET", path, timeout=30) as response:
+        async for number, piece in demultiplex(response.content):
+            assert number == STDOUT
+            found += piece
+    return found
+
+
+def start_times(pids: list[int]) -> list[str]:
+    return [Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19] for pid in pids]
+
+
+def test_fifty_containers_through_twenty_kills(native: Native) -> None:
+    made = [start(native, COUNTER) for _ in range(CONTAINERS)]
+    pids = [inspect(native, container)["State"]["Pid"] for container in made]
+    born = start_times(pids)
+    slowest = 0.0
+    for _ in range(KILLS):
+        native.kill()
+        begun = time.monotonic()
+        native.start()
+        listed = native.expect("GET", "/containers/json")
+        slowest = max(slowest, time.monotonic() - begun)
+        assert {each["Id"] for each in listed} == set(made)
+    assert [inspect(native, container)["State"]["Pid"] for container in made] == pids
+    assert start_times(pids) == born
+    assert slowest < 5, "taken back within five seconds (the issue's bound, not a speed)"
+    for container in made:
+        native.expect("POST", f"/containers/{container}/kill")
+    for container in made:
+        assert native.expect("POST", f"/containers/{container}/wait")["StatusCode"] == 137
+        lines = asyncio.run(log(native, container)).split()
+        assert lines == [b"%d" % number for number in range(len(lines))]
+        assert len(lines) > KILLS
+
+
+def test_what_happened_while_it_was_away_is_known(native: Native) -> None:
+    leaves = start(native, "read x < /dev/null; usleep 300000; exit 9")
+    comes_back = start(native, "sleep 0.3; exit 1", HostConfig={"RestartPolicy": {"Name": "always"}})
+    goes = start(native, "sleep 0.3", HostConfig={"AutoRemove": True})
+    native.kill()
+    conmons = native.folder / "run" / "exits"
+    eventually(lambda: {leaves, comes_back, goes} <= {entry.name for entry in conmons.iterdir()}, what="all have ended")
+    ended_before = time.time()
+    native.start()
+    state = inspect(native, leaves)["State"]
+    assert (state["Status"], state["ExitCode"]) == ("exited", 9)
+    finished = re.match(r"(\d+-\d+-\d+T\d+:\d+:\d+)", state["FinishedAt"])
+    assert finished
+    assert time.mktime(time.strptime(finished[1], "%Y-%m-%dT%H:%M:%S")) - time.timezone <= ended_before
+    eventually(lambda: inspect(native, comes_back)["RestartCount"] >= 1, what="the restart policy is kept")
+    eventually(lambda: native.request("GET", f"/containers/{goes}/json")[0] == 404, what="it removes itself")
+
+
+async def test_streams_health_and_execs_go_on(native: Native) -> None:
+    check = {"Test": ["CMD-SHELL", "cat /ok"], "Interval": 50_000_000, "Retries": 1}
+    container = start(native, "read x; echo got $x; read y", OpenStdin=True, Healthcheck=check)
+    eventually(lambda: inspect(native, container)["State"]["Health"]["Status"] == "unhealthy")
+    made = native.expect("POST", f"/containers/{container}/exec", {"Cmd": ["sh", "-c", "sleep 0.4; touch /ok; exit 6"]})
+    native.expect("POST", f"/exec/{made['Id']}/start", {"Detach": True})
+    native.kill()
+    native.start()
+    eventually(lambda: native.expect("GET", f"/exec/{made['Id']}/json")["ExitCode"] == 6, what="the exec's exit code")
+    eventually(lambda: inspect(native, container)["State"]["Health"]["Status"] == "healthy", what="checks go on")
+    query = {"stream": True, "stdin": True, "stdout": True}
+    async with (
+        Engine(native.socket) as client,
+        await client.hijack("POST", f"/containers/{container}/attach", None, **query) as stream,
+    ):
+        await stream.write(b"this\n")
+        found = b""
+        while b"got this\n" not in found:
+            found += await asyncio.wait_for(stream.read(), 10)
