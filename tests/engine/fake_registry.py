@@ -9,6 +9,7 @@ async with FakeRegistry() as fake:
 
 import asyncio
 import json
+import ssl
 from collections.abc import Awaitable, Callable
 from typing import Any, Self
 
@@ -23,8 +24,9 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse | None]]
 class FakeRegistry:
     """Answers GET and HEAD of manifests, blobs and tags from its dictionaries; takes uploads of any form."""
 
-    def __init__(self, host: str = "127.0.0.1") -> None:
+    def __init__(self, host: str = "127.0.0.1", tls: ssl.SSLContext | None = None) -> None:
         self.host = host
+        self.tls = tls
         self.manifests: dict[str, tuple[bytes, str]] = {}
         """repository:reference → content, Content-Type."""
         self.blobs: dict[str, bytes] = {}
@@ -36,7 +38,7 @@ class FakeRegistry:
         app.router.add_route("*", "/{path:.*}", self._answer)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
         await self._runner.setup()
-        site = web.TCPSite(self._runner, self.host, 0)
+        site = web.TCPSite(self._runner, self.host, 0, ssl_context=self.tls)
         await site.start()
         assert site._server
         self.address = f"{self.host}:{site._server.sockets[0].getsockname()[1]}"  # type: ignore[attr-defined]

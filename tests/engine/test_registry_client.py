@@ -22,7 +22,7 @@ from gantry_agent.engine.errors import (
 from gantry_agent.engine.oci import Digest, Reference
 from gantry_agent.engine.registry import ANONYMOUS, Credentials, Registry, Repository
 from gantry_agent.engine.registry import repository as repository_module
-from gantry_agent.engine.registry.answers import Unreachable
+from gantry_agent.engine.registry.answers import Misled, Unreachable
 from gantry_agent.engine.registry.auth import parse_challenges
 from gantry_agent.engine.registry.endpoints import endpoints, is_insecure
 from gantry_agent.engine.registry.sources import Sources
@@ -287,7 +287,7 @@ async def test_no_registry_leads_to_link_local_addresses(client: Registry, fake:
         return web.Response(status=307, headers={"Location": target})
 
     fake.on("GET", "/v2/a/b/manifests/", elsewhere)
-    with pytest.raises(Unreachable, match="leads to"):
+    with pytest.raises(Misled, match="leads to"):
         await at(client, fake).manifest("1")
 
 
@@ -312,7 +312,7 @@ async def test_a_public_registry_does_not_lead_to_private_addresses(client: Regi
                 origin = repository.site._origin
                 assert origin
                 repository.site._origin = dataclasses.replace(origin, reach=Reach.PUBLIC)
-                with pytest.raises(Unreachable, match="private address"):
+                with pytest.raises(Misled, match="private address"):
                     await repository.manifest("1")
                 targets.reverse()
         assert inside.seen == []

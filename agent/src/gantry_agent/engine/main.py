@@ -6,6 +6,7 @@ import logging
 import os
 import signal
 import socket
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import IO
 
@@ -20,6 +21,7 @@ from .layout import Layout
 log = logging.getLogger(__name__)
 
 SHUTDOWN_TIMEOUT = 2.0  # seconds streams get to end; containers are not touched
+THREADS = 32
 LOCK_PATIENCE = 5.0  # seconds for a killed engine's last children to let go of the root
 MAX_LINE = 64 << 10  # bytes of a request line or a header: registry credentials and filters travel there
 
@@ -31,6 +33,8 @@ async def run(root: Path, socket_path: Path, config: Config, run_folder: Path | 
     layout = Layout.at(root, run_folder)
     lock = await _hold(layout.root)
     listener = _listen(socket_path)
+    # Python's default of a few threads is soon taken by pulls that wait for the disk; an exec must not queue behind.
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(THREADS, "engine"))
     engine = Engine(layout, config)
     await engine.open()
     runner = web.AppRunner(

@@ -1,12 +1,15 @@
 """Answers that stream progress: pull, push, load, import."""
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
 from gantry_agent.engine.errors import EngineError
 from gantry_agent.engine.images.progress import Progress, failure
+
+log = logging.getLogger(__name__)
 
 PATIENCE = 0.25  # seconds of silence after which we look whether the client is still there
 
@@ -37,9 +40,15 @@ async def stream_progress(request: web.Request, work: Work) -> web.StreamRespons
             if not response.prepared:
                 raise
             await response.write(failure(exc.message))
+        except Exception:
+            if not response.prepared:
+                raise
+            # The middleware, which says so otherwise, can say nothing once an answer has begun.
+            log.exception("%s %s failed", request.method, request.path)
+            await response.write(failure("the engine failed; its log says where"))
     finally:
         task.cancel()
-        await asyncio.wait([task])
+        await asyncio.gather(task, return_exceptions=True)
     if not response.prepared:
         await response.prepare(request)
     await response.write_eof()

@@ -48,6 +48,10 @@ class Unreachable(Unavailable):
     """No answer: refused, unresolved, cut, timed out, or an untrusted certificate."""
 
 
+class Misled(Internal):
+    """A registry sent us where we do not go; asking again changes nothing."""
+
+
 def error_of(status: int, body: bytes, what: str) -> EngineError:
     """The error an answer stands for. `what` was asked: "GET http://…"."""
     code, message = _first(body)

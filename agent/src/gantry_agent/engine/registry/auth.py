@@ -69,7 +69,11 @@ class Site:
         for last in (False, True):
             if call.url.origin() == base.origin() and (header := await self._authorization(scopes)):
                 call.headers["Authorization"] = header
-            response = await self._transport.send(self._origin, call)
+            try:
+                response = await self._transport.send(self._origin, call)
+            except Unreachable:
+                self._base = None  # it may come back as another: ask again who it is
+                raise
             if response.status != 401 or last or not self._learn(response):
                 return response
             if call.body is not None and not isinstance(call.body, bytes):

@@ -26,7 +26,7 @@ from yarl import URL
 from gantry_agent import __version__
 from gantry_agent.engine.config import Config
 
-from .answers import Unreachable
+from .answers import Misled, Unreachable
 from .endpoints import Endpoint, is_insecure, tls_context
 
 MAX_HOPS = 10
@@ -90,7 +90,7 @@ class Transport:
         return Origin(endpoint, min(reach, Reach.LOOPBACK))
 
     async def send(self, origin: Origin, call: Call) -> aiohttp.ClientResponse:
-        """The answer, whatever its status, its body still to be read; the caller closes it. Raises Unreachable."""
+        """The answer, whatever its status, its body unread; the caller closes it. Raises Unreachable, Misled."""
         url, headers = call.url, dict(call.headers)
         for _ in range(MAX_HOPS):
             response = await self._hop(origin, call, url, headers)
@@ -102,7 +102,7 @@ class Transport:
             if following.origin() != url.origin():
                 headers.pop("Authorization", None)
             url = following
-        raise Unreachable(f'{call.method.title()} "{shown(call.url)}": stopped after {MAX_HOPS} redirects')
+        raise Misled(f'{call.method.title()} "{shown(call.url)}": stopped after {MAX_HOPS} redirects')
 
     async def _hop(self, origin: Origin, call: Call, url: URL, headers: Mapping[str, str]) -> aiohttp.ClientResponse:
         what = f'{call.method.title()} "{shown(url)}"'
@@ -120,19 +120,22 @@ class Transport:
                 f"{what}: {exc.certificate_error}; name its CA in the configuration's registries, or list the host "
                 "in insecure-registries"
             ) from exc
+        except aiohttp.ClientConnectorDNSError as exc:
+            kind = Misled if isinstance(exc.os_error, _PrivateError) else Unreachable
+            raise kind(f"{what}: {reason(exc)}") from exc
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as exc:
             raise Unreachable(f"{what}: {reason(exc)}") from exc
 
     def _elsewhere(self, origin: Origin, url: URL, what: str) -> Endpoint:
-        """A host the registry sent us to. Raises Unreachable for one it may not send us to."""
+        """A host the registry sent us to. Raises Misled for one it may not send us to."""
         name = url.host or ""
         host = (f"[{name}]" if ":" in name else name) + (f":{url.explicit_port}" if url.explicit_port else "")
         insecure = is_insecure(host, self._config)
         if url.scheme == "http" and origin.endpoint.schemes == ("https",) and not insecure:
-            raise Unreachable(f"{what}: {origin.endpoint.host} leads from HTTPS to plain HTTP, which is refused")
+            raise Misled(f"{what}: {origin.endpoint.host} leads from HTTPS to plain HTTP, which is refused")
         # aiohttp asks no resolver about an address that is a number already.
         if _is_number(name) and _reach_of(name) > origin.reach:
-            raise Unreachable(f"{what}: {origin.endpoint.host} leads to a private address, which is refused")
+            raise Misled(f"{what}: {origin.endpoint.host} leads to a private address, which is refused")
         own = self._config.registries.get(host, {})
         return Endpoint(host, verify=not insecure, ca=str(own.get("ca") or ""))
 
@@ -156,6 +159,10 @@ class Transport:
         return self._contexts[endpoint]
 
 
+class _PrivateError(OSError):
+    """A name that a registry gave has private addresses only."""
+
+
 class _Resolver(AbstractResolver):
     """Names to addresses, without those more private than `most`."""
 
@@ -167,7 +174,7 @@ class _Resolver(AbstractResolver):
         found = await self._inner.resolve(host, port, family)
         allowed = [each for each in found if self._most is Reach.ANY or _reach_of(each["host"]) <= self._most]
         if found and not allowed:
-            raise OSError(f"{host} is a private address, which a registry may not lead to")
+            raise _PrivateError(f"{host} is a private address, which a registry may not lead to")
         return allowed
 
     async def close(self) -> None:
@@ -175,13 +182,13 @@ class _Resolver(AbstractResolver):
 
 
 def joined(url: URL, target: str) -> URL:
-    """The address a Location header means. Raises Unreachable for what is not HTTP."""
+    """The address a Location header means. Raises Misled for what is not HTTP."""
     try:
         following = url.join(URL(target, encoded=True))
     except ValueError as exc:
-        raise Unreachable(f"{shown(url)} leads to {target[:100]!r}, which is no address") from exc
+        raise Misled(f"{shown(url)} leads to {target[:100]!r}, which is no address") from exc
     if following.scheme not in ("http", "https") or not following.host:
-        raise Unreachable(f"{shown(url)} leads to {target[:100]!r}, which is not HTTP")
+        raise Misled(f"{shown(url)} leads to {target[:100]!r}, which is not HTTP")
     return following
 
 
