@@ -29,7 +29,7 @@ BROKEN: tuple[type[Exception], ...] = (
     OSError,
     lzma.LZMAError,
     zstandard.ZstdError,
-    isal_zlib.error,
+    isal_zlib.error,  # type: ignore[assignment] # a class, whatever its stub says
 )
 
 
@@ -110,6 +110,11 @@ class _Counted:
         chunk = chunk or self._file.read(size)
         self.count += len(chunk)
         return chunk
+
+    def readinto(self, buffer: memoryview, /) -> int:
+        chunk = self.read(len(buffer))
+        buffer[: len(chunk)] = chunk
+        return len(chunk)
 
     def seekable(self) -> bool:
         return False
