@@ -103,9 +103,13 @@ def busybox_loaded(busybox_image: str, busybox_archive: TestImage) -> Callable[[
     return load
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Browser tests go last: Playwright's synchronous API leaves an event loop running in this thread, in
     which no asynchronous test can run any more. The longest of all, the bare machine, ends the run.
+
+    When several workers share the run, a file stays with one of them, and so does all that needs Podman: two
+    services at once disturb each other in the firewall chains they have in common.
     """
     late = {"browser": 1, "bare": 2}
 
@@ -113,3 +117,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         return max((rank for folder, rank in late.items() if f"/tests/{folder}/" in str(item.path)), default=0)
 
     items.sort(key=place)
+    for item in items:
+        group = (
+            "podman" if item.get_closest_marker("podman") else item.path.relative_to(item.config.rootpath).as_posix()
+        )
+        item.add_marker(pytest.mark.xdist_group(group))

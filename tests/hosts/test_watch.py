@@ -25,7 +25,7 @@ pytestmark = [
 ]
 
 
-@pytest.fixture(params=["docker_engine", "podman_engine"])
+@pytest.fixture(params=["docker_engine", pytest.param("podman_engine", marks=pytest.mark.podman)])
 def engine(request: pytest.FixtureRequest) -> EngineProcess:
     found: EngineProcess = request.getfixturevalue(request.param)
     return found
