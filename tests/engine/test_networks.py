@@ -1,5 +1,6 @@
 """Networks on the kernel: who reaches whom, what is published where, and what is left afterwards."""
 
+import contextlib
 import socket
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -45,6 +46,18 @@ def caller(server: socket.socket) -> str:
         return ""
     client.close()
     return str(address)
+
+
+@contextlib.contextmanager
+def route_to(subnet: str, lab: Lab) -> Iterator[None]:
+    """A neighbour that sends packets for a network of containers to this host."""
+    with inside(OUTSIDE):
+        lab.run("ip", "route", "replace", subnet, "via", lab.there.inside)
+    try:
+        yield
+    finally:
+        with inside(OUTSIDE):
+            lab.run("ip", "route", "del", subnet)
 
 
 async def test_a_container_has_an_address_and_a_way_out(lab: Lab) -> None:
@@ -162,20 +175,16 @@ async def test_networks_are_kept_apart(lab: Lab) -> None:
 async def test_a_neighbour_cannot_route_to_a_container(lab: Lab) -> None:
     container = await lab.start()
     lab.serve(container, 80)
-    route = ["ip", "route", "replace", "10.95.0.0/24", "via", lab.there.inside]
-    with inside(OUTSIDE):
-        lab.run(*route)
-    try:
+    with route_to("10.95.0.0/24", lab):
         assert await lab.ask(container.endpoints["bridge"].ip, 80, of="outside") == ""
-    finally:
-        with inside(OUTSIDE):
-            lab.run("ip", "route", "del", "10.95.0.0/24")
 
 
 async def test_a_container_cannot_reach_the_hosts_loopback(lab: Lab) -> None:
     """CVE-2020-8558: bridges route to 127.0.0.1 for published ports, and for nothing else."""
     container = await lab.start()
     with socket.create_server(("127.0.0.1", 0)) as secret:
+        with inside(str(lab.layout.netns / container.id)):  # what a container with CAP_NET_ADMIN can do
+            Path("/proc/sys/net/ipv4/conf/all/route_localnet").write_text("1")
         lab.run("ip", "address", "del", "127.0.0.1/8", "dev", "lo", of=container)
         lab.run("ip", "route", "add", "127.0.0.1/32", "via", "10.95.0.1", "dev", "eth0", of=container)
         await lab.ask("127.0.0.1", secret.getsockname()[1], of=container)
@@ -191,9 +200,9 @@ async def test_an_internal_network_has_no_way_out(lab: Lab) -> None:
     assert (await lab.ask(first.endpoints["inner"].ip, 80, of=second)).startswith("hello")
     with inside(OUTSIDE):
         server = socket.create_server((lab.there.outside, 0))
-    with server:
-        gateway = lab.networks.catalog.get("inner").gateway
-        lab.run("ip", "route", "add", "default", "via", gateway, of=second)
+    network = lab.networks.catalog.get("inner")
+    with server, route_to(network.subnet, lab):
+        lab.run("ip", "route", "add", "default", "via", network.gateway, of=second)
         await lab.ask(lab.there.outside, server.getsockname()[1], of=second)
         assert caller(server) == ""
 

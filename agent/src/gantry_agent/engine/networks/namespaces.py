@@ -65,14 +65,6 @@ def remove(path: Path) -> None:
     path.unlink(missing_ok=True)
 
 
-def is_namespace(path: Path) -> bool:
-    """Whether a namespace is mounted at `path`; after a reboot only the empty file may be left."""
-    try:
-        return path.stat().st_dev != path.parent.stat().st_dev
-    except FileNotFoundError:
-        return False
-
-
 def in_new_thread(work: Callable[[], T]) -> T:
     """What `work` returns or raises, in a thread of its own that ends with it."""
     results: list[T] = []

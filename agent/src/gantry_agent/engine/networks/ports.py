@@ -5,6 +5,7 @@ take it and `ss` shows it. Packets never reach that socket: the firewall sends t
 sockets are bound anew when it opens; the firewall's entries stay in the meantime.
 """
 
+import contextlib
 import errno
 import ipaddress
 import socket
@@ -66,9 +67,13 @@ def wanted(container: Container, default_host_ip: str) -> list[Wanted]:
 
 
 def exposed(container: Container) -> list[str]:
-    """Config.ExposedPorts as "80/tcp", sorted."""
-    keys = (container.config.get("ExposedPorts") or {}).keys()
-    return sorted(f"{number}/{protocol}" for protocol, number in map(split, keys))
+    """Config.ExposedPorts as "80/tcp", in order."""
+    found = set()
+    for key in container.config.get("ExposedPorts") or {}:
+        with contextlib.suppress(InvalidArgument):  # an image may say anything; it is only what inspect shows
+            protocol, number = split(key)
+            found.add(f"{number}/{protocol}")
+    return sorted(found, key=lambda key: (int(key.partition("/")[0]), key))
 
 
 def split(key: str) -> tuple[str, int]:

@@ -67,7 +67,7 @@ class Volumes:
 
     def _sweep(self) -> None:
         for folder in self._layout.volumes.iterdir():
-            if folder.name not in self._volumes and folder.name != ".removed":
+            if folder.name not in self._volumes:
                 log.info("removing %s: no volume has this name", folder)
                 _remove_tree(folder, self._layout.tmp)
         for name, volume in self._volumes.items():
@@ -282,7 +282,10 @@ def _make_folder(path: str) -> None:
 
 
 def _remove_tree(folder: Path, tmp: Path) -> None:
-    """Remove a volume's folder: out of its place in one step, whatever happens next; tmp is swept at start."""
+    """Remove a volume's folder: out of its place in one step, whatever happens next; tmp is swept at start.
+
+    Raises Internal when something stays mounted there: its content is not ours to remove.
+    """
     unmount_volume(folder / DATA)
     away = tmp / f"volume-{secrets.token_hex(8)}"
     try:

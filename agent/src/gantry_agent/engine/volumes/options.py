@@ -5,6 +5,7 @@ may is decided before the socket.
 """
 
 import ctypes
+import errno
 import os
 import re
 import subprocess
@@ -37,9 +38,8 @@ def check_options(options: dict[str, str]) -> None:
 
 
 def mount_volume(path: Path, options: dict[str, str]) -> None:
-    """Mount a volume's device on its folder. Blocks. Raises Internal with mount's words."""
-    if os.path.ismount(path):
-        return
+    """Mount a volume's device on its folder, instead of what is there. Blocks. Raises Internal with mount's words."""
+    unmount_volume(path)
     command = ["mount", "-t", options["type"]]
     if options.get("o"):
         command += ["-o", options["o"]]
@@ -59,7 +59,11 @@ def mount_volume(path: Path, options: dict[str, str]) -> None:
 
 
 def unmount_volume(path: Path) -> None:
-    """Take mounts off a volume's folder, if there are any. Raises Internal when one stays."""
-    while os.path.ismount(path):
-        if libc.umount2(bytes(path), MNT_DETACH):
-            raise Internal(f"cannot unmount {path}: {os.strerror(ctypes.get_errno())}")
+    """Take mounts off a volume's folder, if there are any. Raises Internal when one stays.
+
+    Only the kernel knows: os.path.ismount does not see a bind of the same filesystem.
+    """
+    while libc.umount2(bytes(path), MNT_DETACH) == 0:
+        pass
+    if (number := ctypes.get_errno()) not in (errno.EINVAL, errno.ENOENT):
+        raise Internal(f"cannot unmount {path}: {os.strerror(number)}")
