@@ -108,8 +108,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Browser tests go last: Playwright's synchronous API leaves an event loop running in this thread, in
     which no asynchronous test can run any more. The longest of all, the bare machine, ends the run.
 
-    When several workers share the run, a file stays with one of them, and so does all that needs Podman: two
-    services at once disturb each other in the firewall chains they have in common.
+    When several workers share the run, a file stays with one of them. So does all that needs Podman (two services
+    at once disturb each other in the firewall chains they have in common), and all that shares the fleet.
     """
     late = {"browser": 1, "bare": 2}
 
@@ -118,7 +118,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
     items.sort(key=place)
     for item in items:
-        group = (
-            "podman" if item.get_closest_marker("podman") else item.path.relative_to(item.config.rootpath).as_posix()
-        )
-        item.add_marker(pytest.mark.xdist_group(group))
+        item.add_marker(pytest.mark.xdist_group(_group(item, is_late=bool(place(item)))))
+
+
+def _group(item: pytest.Item, *, is_late: bool) -> str:
+    if "/tests/browser/fleet/" in str(item.path):
+        return "fleet"
+    if item.get_closest_marker("podman") and not is_late:
+        return "podman"
+    return item.path.relative_to(item.config.rootpath).as_posix()
