@@ -7,6 +7,9 @@ from collections.abc import Coroutine
 from typing import Any
 
 from .config import Config
+from .containers.following import Following
+from .containers.manager import Containers
+from .containers.roster import SCHEMA as CONTAINERS_SCHEMA
 from .database import Database
 from .events import Events
 from .identity import SCHEMA as IDENTITY_SCHEMA
@@ -37,6 +40,8 @@ class Engine:
                 *STORE_SCHEMA,
                 *NETWORKS_SCHEMA,
                 *VOLUMES_SCHEMA,
+                *CONTAINERS_SCHEMA,
+                *CONTAINERS_SCHEMA,
             ),
         )
         self.store = Store(layout, self.database)
@@ -44,19 +49,28 @@ class Engine:
         self.transfers = Transfers(config)
         self.networks = Networks(layout, config, self.database, self.events)
         self.volumes = Volumes(layout, self.database, self.events)
+        self.containers = Containers(self)
+        self.following = Following(self)
+        self.containers = Containers(self)
         self._tasks: set[asyncio.Task[Any]] = set()
 
     async def open(self) -> None:
         """Sweep what a killed engine left, take back the running containers, start the background work."""
         await self.store.open()
-        await self.volumes.open(())  # every container
-        await self.networks.open(())  # the running ones
+        await self.containers.open()
+        await self.volumes.open(self.containers.all())
+        await self.networks.open([each for each in self.containers.all() if each.is_running])
+        await self.containers.resume()
+        await self.following.open()
 
     async def close(self) -> None:
         """Stop the background work and close the store."""
+        await self.following.close()
         for task in tuple(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.containers.close()
+        await self.containers.close()
         await self.networks.close()
         await self.registry.close()
         await self.store.close()

@@ -9,7 +9,20 @@ from gantry_agent import __version__
 from gantry_agent.engine.core import Engine
 from gantry_agent.engine.errors import EngineError, InvalidArgument
 
-from . import events, image_files, images, networks, registry, system, unsupported, volumes
+from . import (
+    containers,
+    events,
+    exec,
+    image_files,
+    images,
+    logs,
+    networks,
+    registry,
+    streams,
+    system,
+    unsupported,
+    volumes,
+)
 from .routes import API_VERSION, MIN_API_VERSION, Handler, Routes
 
 log = logging.getLogger(__name__)
@@ -20,7 +33,11 @@ TABLES: tuple[Routes, ...] = (
     images.routes,
     image_files.routes,
     registry.routes,
+    logs.routes,
+    exec.routes,
+    streams.routes,
     networks.routes,
+    containers.routes,
     volumes.routes,
     unsupported.routes,
 )

@@ -1,0 +1,143 @@
+"""What changes a container, or ends it, beside its runs: rename, update, remove."""
+
+import asyncio
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from gantry_agent.engine.errors import Conflict, InvalidArgument
+from gantry_agent.engine.runtime.spec import resources
+
+from . import names, running, settings
+from .model import Container, Status
+
+if TYPE_CHECKING:
+    from gantry_agent.engine.core import Engine
+
+    from .manager import Containers
+
+UPDATABLE = [
+    "BlkioWeight",
+    "CpuShares",
+    "CpuPeriod",
+    "CpuQuota",
+    "CpuRealtimePeriod",
+    "CpuRealtimeRuntime",
+    "CpusetCpus",
+    "CpusetMems",
+    "Memory",
+    "MemoryReservation",
+    "MemorySwap",
+    "NanoCpus",
+    "PidsLimit",
+]
+
+
+async def rename(engine: "Engine", containers: "Containers", container: Container, name: str) -> None:
+    """See `Containers.rename`."""
+    chosen = names.check(name)
+    before = container.name
+    if chosen == before:
+        raise InvalidArgument("Renaming a container with the same name as its current name")
+    async with containers.lock(container):
+        with containers.roster.claim(chosen, container.id):
+            container.name = chosen
+            try:
+                await containers.save(container)
+            except BaseException:
+                container.name = before
+                raise
+        containers.roster.release(before)
+        await engine.networks.renamed(container)
+    containers.tell(container, "rename", oldName=f"/{before}")
+
+
+async def update(
+    engine: "Engine", containers: "Containers", container: Container, body: Mapping[str, Any]
+) -> list[str]:
+    """See `Containers.update`."""
+    async with containers.lock(container):
+        if container.state.status in (Status.REMOVING, Status.DEAD):
+            raise Conflict(
+                f'Cannot update container {container.id}: Container is marked for removal and cannot be "update".'
+            )
+        changed = {name: body[name] for name in UPDATABLE if body.get(name)}
+        host = {**container.host_config, **changed}
+        if "Memory" in changed and "MemorySwap" not in changed and 0 < host["MemorySwap"] < host["Memory"]:
+            raise Conflict(
+                "Memory limit should be smaller than already set memoryswap limit, update the memoryswap at the same time"
+            )
+        warnings = resources.check(host)
+        if (policy := body.get("RestartPolicy")) and policy.get("Name"):
+            if host["AutoRemove"] and policy["Name"] != "no":
+                raise InvalidArgument(
+                    "Restart policy cannot be updated because AutoRemove is enabled for the container"
+                )
+            host["RestartPolicy"] = settings.restart_policy(policy)
+        if container.is_running and changed:
+            await containers.tools.runtime.update(container.id, resources.resources(host))
+        container.host_config = host
+        await containers.save(container)
+    containers.tell(container, "update")
+    return warnings
+
+
+async def remove(
+    engine: "Engine", containers: "Containers", container: Container, *, force: bool, volumes: bool
+) -> None:
+    """See `Containers.remove`."""
+    state = container.state
+    if state.status is Status.REMOVING:
+        raise Conflict(f"removal of container {container.id} is already in progress")
+    if state.is_running and not force:
+        what = "paused" if state.status is Status.PAUSED else "running"
+        hint = "unpause and then stop" if what == "paused" else "stop"
+        raise Conflict(
+            f'cannot remove container "/{container.name}": container is {what}: {hint} the container before removing'
+            " or force remove"
+        )
+    if state.status is Status.RESTARTING and not force:
+        raise Conflict(
+            f'cannot remove container "/{container.name}": container is restarting: stop the container before removing'
+            " or force remove"
+        )
+    if state.status is Status.RESTARTING:
+        await containers.stop(container)
+    while state.is_running:
+        state.stopped_by_hand = True
+        await containers.kill_and_wait(container)
+    async with containers.lock(container):
+        if state.status is Status.REMOVING or containers.find(container.id) is not container:
+            return  # --rm was quicker
+        if state.is_running:
+            raise Conflict(f"container {container.id} was started meanwhile")
+        state.status = Status.REMOVING
+        await containers.save(container)
+        await finish_removal(engine, containers, container, volumes=volumes)
+
+
+async def finish_removal(engine: "Engine", containers: "Containers", container: Container, *, volumes: bool) -> None:
+    """Take away everything of a container in state REMOVING; done again by the next engine if this one dies."""
+    await engine.networks.detach(container)
+    await containers.roots.forget(container)
+    shm = engine.layout.container(container.id) / "shm"
+    if shm.exists():
+        await running.end(engine, containers.tools, containers.roots, container)
+    away = running.remove_folder(engine.layout.container(container.id), engine.layout.tmp)
+    await engine.volumes.release(container, remove_anonymous=volumes)
+    await containers.roster.remove(container)
+    containers.tell(container, "destroy")
+    containers.waiting.removed(container)
+    if away:
+        engine.spawn(_delete(away), f"deletion of {container.id[:12]}")
+    if not containers.roster.by_image(container.image_id):
+        engine.spawn(_collect(engine), "collection")
+
+
+async def _delete(folder: Any) -> None:
+    await asyncio.shield(asyncio.to_thread(running.delete_tree, folder))
+
+
+async def _collect(engine: "Engine") -> None:
+    """An image without a name was kept for its last container."""
+    if engine.store.images.hidden():
+        await engine.store.collect()

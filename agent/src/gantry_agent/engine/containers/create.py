@@ -1,0 +1,113 @@
+"""Making a container: read what was asked for, join it with the image, have its volumes, write it down."""
+
+import re
+import secrets
+import shutil
+import socket
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from gantry_agent.engine.errors import Conflict, InvalidArgument, NotFound
+from gantry_agent.engine.store import Image
+
+from . import names, settings
+from .model import Container
+
+if TYPE_CHECKING:
+    from gantry_agent.engine.core import Engine
+
+    from .manager import Containers
+
+
+async def create(
+    engine: "Engine", containers: "Containers", name: str, body: Mapping[str, Any]
+) -> tuple[Container, list[str]]:
+    """A new container, and warnings. Raises InvalidArgument, NotFound (its image), Conflict (its name)."""
+    wanted = str(body.get("Image") or "")
+    if not wanted:
+        raise InvalidArgument(
+            "No command specified" if body else "Config cannot be empty in order to create a container"
+        )
+    roster = containers.roster
+    chosen = names.check(name) if name else names.invent(set(roster.names))
+    async with engine.store.lease():
+        image = engine.store.images.get(wanted)
+        container, warnings = _plan(image, chosen, body)
+        with roster.claim(chosen, container.id):
+            _resolve_others(containers, container)
+            folder = engine.layout.container(container.id)
+            try:
+                folder.mkdir(mode=0o710)
+                engine.networks.prepare(container, body.get("NetworkingConfig"))
+                await engine.volumes.prepare(container, lambda: containers.roots.view(container))
+                await roster.add(container)
+            except BaseException:
+                await engine.volumes.release(container, remove_anonymous=True)
+                await containers.roots.forget(container)
+                shutil.rmtree(folder, ignore_errors=True)
+                raise
+    containers.tell(container, "create")
+    return container, warnings
+
+
+def _plan(image: Image, name: str, body: Mapping[str, Any]) -> tuple[Container, list[str]]:
+    config = settings.config_of(body, image.config.config)
+    host, warnings = settings.host_config_of(body)
+    path, arguments = settings.command_of(config)
+    container_id = secrets.token_hex(32)
+    mode = host["NetworkMode"]
+    if mode == "host":
+        config["Hostname"] = config["Hostname"] or socket.gethostname()
+    if host["UTSMode"] == "host" and body.get("Hostname"):
+        raise InvalidArgument("conflicting options: hostname and the UTS mode")
+    if mode.startswith("container:") and body.get("Hostname"):
+        raise InvalidArgument("conflicting options: hostname and the network mode")
+    config["Hostname"] = config["Hostname"] or container_id[:12]
+    _check_hostname(config["Hostname"])
+    _add_exposed(config, host)
+    container = Container(
+        id=container_id,
+        name=name,
+        image_id=str(image.id),
+        image=config["Image"],
+        created_at=time.time_ns(),
+        config=config,
+        host_config=host,
+        path=path,
+        args=arguments,
+    )
+    return container, warnings
+
+
+def _add_exposed(config: dict[str, Any], host: Mapping[str, Any]) -> None:
+    """Published ports are exposed ones."""
+    for port in host["PortBindings"] or {}:
+        if not re.fullmatch(r"\d{1,5}(-\d{1,5})?(/(tcp|udp|sctp))?", port):
+            raise InvalidArgument(f"invalid port specification: {port!r}")
+        full = port if "/" in port else f"{port}/tcp"
+        config["ExposedPorts"] = {**(config.get("ExposedPorts") or {}), full: {}}
+
+
+def _check_hostname(name: str) -> None:
+    if len(name) > 64 or "\0" in name or "/" in name:
+        raise InvalidArgument(f"invalid hostname: {name!r}")
+
+
+def _resolve_others(containers: "Containers", container: Container) -> None:
+    """Names of containers in modes become ids. Raises InvalidArgument for one that is not there."""
+    for mode in ("NetworkMode", "IpcMode", "PidMode"):
+        kind, _, other = str(container.host_config[mode]).partition(":")
+        if kind != "container":
+            continue
+        try:
+            found = containers.get(other)
+        except NotFound:
+            raise NotFound(f"No such container: {other}") from None
+        if found.id == container.id:
+            raise Conflict(f"cannot join own {mode}")
+        if mode == "IpcMode" and found.host_config.get("IpcMode") not in ("shareable", "host"):
+            raise InvalidArgument(
+                f"cannot join IPC of {other}: non-shareable IPC (hint: use IpcMode:shareable for the donor container)"
+            )
+        container.host_config[mode] = f"container:{found.id}"

@@ -1,0 +1,156 @@
+"""Names for containers that were given none: an adjective and a thing, as people expect from an engine."""
+
+import re
+import secrets
+from collections.abc import Container as Collection
+
+from gantry_agent.engine.errors import InvalidArgument
+
+PATTERN = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+")
+LEFT = [
+    "amber",
+    "agile",
+    "bold",
+    "brave",
+    "bright",
+    "brisk",
+    "calm",
+    "clever",
+    "cosy",
+    "crisp",
+    "curious",
+    "daring",
+    "eager",
+    "early",
+    "fair",
+    "fast",
+    "fond",
+    "free",
+    "gentle",
+    "glad",
+    "golden",
+    "grand",
+    "happy",
+    "honest",
+    "humble",
+    "keen",
+    "kind",
+    "lively",
+    "lucid",
+    "merry",
+    "mild",
+    "modest",
+    "neat",
+    "noble",
+    "open",
+    "patient",
+    "plain",
+    "proud",
+    "quick",
+    "quiet",
+    "ready",
+    "round",
+    "serene",
+    "sharp",
+    "silent",
+    "simple",
+    "sleek",
+    "sly",
+    "smart",
+    "snug",
+    "solid",
+    "steady",
+    "stoic",
+    "sunny",
+    "swift",
+    "tidy",
+    "true",
+    "vivid",
+    "warm",
+    "wise",
+    "witty",
+    "young",
+]
+RIGHT = [
+    "anchor",
+    "anvil",
+    "arch",
+    "barge",
+    "beacon",
+    "berth",
+    "bollard",
+    "boom",
+    "bridge",
+    "buoy",
+    "cargo",
+    "chain",
+    "cleat",
+    "compass",
+    "crane",
+    "crate",
+    "dock",
+    "drum",
+    "ferry",
+    "fender",
+    "gantry",
+    "gull",
+    "hatch",
+    "harbour",
+    "hawser",
+    "heron",
+    "hoist",
+    "hook",
+    "hull",
+    "jetty",
+    "keel",
+    "kite",
+    "ladder",
+    "lantern",
+    "lever",
+    "lighter",
+    "lock",
+    "mast",
+    "mole",
+    "mooring",
+    "oar",
+    "otter",
+    "pallet",
+    "pier",
+    "pilot",
+    "pulley",
+    "quay",
+    "raft",
+    "reef",
+    "rope",
+    "rudder",
+    "sail",
+    "seal",
+    "shackle",
+    "ship",
+    "sling",
+    "spar",
+    "tern",
+    "tide",
+    "trolley",
+    "tug",
+    "wharf",
+    "winch",
+    "yard",
+]
+
+
+def check(name: str) -> str:
+    """A name without its leading slash. Raises InvalidArgument."""
+    bare = name.removeprefix("/")
+    if not PATTERN.fullmatch(bare):
+        raise InvalidArgument(f"Invalid container name ({name}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed")
+    return bare
+
+
+def invent(taken: Collection[str]) -> str:
+    """A name nobody has."""
+    for attempt in range(64):
+        name = f"{secrets.choice(LEFT)}_{secrets.choice(RIGHT)}" + (str(attempt) if attempt > 4 else "")
+        if name not in taken:
+            return name
+    return f"{secrets.choice(LEFT)}_{secrets.token_hex(6)}"

@@ -1,0 +1,67 @@
+"""Where a container's limits and counters lie, in cgroups of version 1 and 2.
+
+A container's group is PARENT/ID in every hierarchy, PARENT being /gantry unless its HostConfig names another.
+"""
+
+from functools import cache
+from pathlib import Path
+
+ROOT = Path("/sys/fs/cgroup")
+PARENT = "/gantry"
+
+
+@cache
+def is_unified(root: Path = ROOT) -> bool:
+    """Whether version 2 is mounted at the top: no version 1 at all."""
+    return (root / "cgroup.controllers").exists()
+
+
+@cache
+def is_hybrid(root: Path = ROOT) -> bool:
+    """Whether version 1 hierarchies stand beside a version 2 tree."""
+    return (root / "unified" / "cgroup.procs").exists()
+
+
+@cache
+def controllers() -> frozenset[str]:
+    """The controllers that can be used here."""
+    if is_unified():
+        return frozenset((ROOT / "cgroup.controllers").read_text().split())
+    return frozenset(each.name for each in ROOT.iterdir() if (each / "cgroup.procs").exists())
+
+
+def path_of(container_id: str, parent: str = "") -> str:
+    """The group's path as the OCI configuration wants it."""
+    return f"{(parent or PARENT).rstrip('/')}/{container_id}"
+
+
+def folder(group: str, controller: str) -> Path:
+    """Where one controller's files of a group lie."""
+    return ROOT / group.lstrip("/") if is_unified() else ROOT / controller / group.lstrip("/")
+
+
+def oom_kills(group: str) -> int:
+    """How often the kernel killed in this group for want of memory; 0 when it is gone."""
+    name = "memory.events" if is_unified() else "memory.oom_control"
+    for line in _lines(folder(group, "memory") / name):
+        key, _, value = line.partition(" ")
+        if key == "oom_kill":
+            return int(value)
+    return 0
+
+
+def pids(group: str) -> list[int]:
+    """The processes of a group and of those below it."""
+    top = folder(group, "pids" if "pids" in controllers() else "memory")
+    found = [int(line) for line in _lines(top / "cgroup.procs")]
+    for below in sorted(top.glob("**/cgroup.procs")):
+        if below.parent != top:
+            found += [int(line) for line in _lines(below)]
+    return found
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text().splitlines()
+    except OSError:
+        return []

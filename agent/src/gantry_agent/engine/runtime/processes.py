@@ -1,0 +1,39 @@
+"""Telling processes apart by number and start time."""
+
+import signal
+from pathlib import Path
+
+from gantry_agent.engine.errors import InvalidArgument
+
+
+def start_time(pid: int) -> int:
+    """A process's start in clock ticks since boot (proc(5), stat field 22); 0 when there is no such process, or only
+    its zombie."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0
+    return 0 if fields[0] in "ZX" else int(fields[19])
+
+
+def is_same(pid: int, started: int) -> bool:
+    """Whether the process with that number is still the one that started then."""
+    return pid > 0 and started > 0 and start_time(pid) == started
+
+
+def signal_number(text: str) -> int:
+    """15, "15", "TERM", "SIGTERM", "RTMIN+3" → its number. Raises InvalidArgument as Docker words it."""
+    name = text.strip().upper()
+    if name.isdecimal():
+        number = int(name)
+        if 0 < number <= signal.SIGRTMAX:
+            return number
+        raise InvalidArgument(f"Invalid signal: {text}")
+    name = name.removeprefix("SIG")
+    base, plus, offset = name.partition("+")
+    if plus and base == "RTMIN" and offset.isdecimal() and signal.SIGRTMIN + int(offset) <= signal.SIGRTMAX:
+        return signal.SIGRTMIN + int(offset)
+    try:
+        return int(signal.Signals[f"SIG{name}"])
+    except KeyError:
+        raise InvalidArgument(f"Invalid signal: {text}") from None
