@@ -10,6 +10,7 @@ from tests.support.engines import EngineProcess
 ENGINES = [
     pytest.param("docker_engine", marks=[pytest.mark.root, pytest.mark.docker, pytest.mark.registry], id="docker"),
     pytest.param("podman_engine", marks=[pytest.mark.root, pytest.mark.podman, pytest.mark.registry], id="podman"),
+    pytest.param("native_engine", marks=[pytest.mark.root, pytest.mark.registry], id="native"),
 ]
 
 

@@ -2,7 +2,8 @@
 
 Every row is run against every engine. Docker Engine is right; where Podman differs, the row says how
 and why it does not matter (or who makes up for it). A row's container is its own, in the state that
-``given`` names, and stands in the path as ``{c}``; ``{image}`` is a busybox image the engine has.
+``given`` names, and stands in the path as ``{c}``; ``{image}`` is a busybox image the engine has; ``{u}`` is a name
+nobody else uses, for what ``before`` makes and ``after`` takes away again. More rows stand in `rows_*.py`.
 """
 
 from collections.abc import Mapping
@@ -10,6 +11,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tests.contract.shapes import Maybe, Shape, a_name, an_id, an_image_id, one_of
+
+Request = tuple[str, str, Mapping[str, Any] | None]
+"""Method, path, body."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +38,10 @@ class Row:
     body: Mapping[str, Any] | None = None
     shape: Shape = None
     given: str = ""
+    before: tuple[Request, ...] = ()
+    """Requests made first; they must succeed."""
+    after: tuple[Request, ...] = ()
+    """Requests made at the end, whatever came; their answers do not matter."""
     differs: Mapping[str, Differs] = field(default_factory=dict)
 
 
@@ -45,6 +53,11 @@ ACCEPTS = "It accepts at create what cannot start; Gantry's forms check it befor
 def podman(why: str, status: int | None = None, shape: Shape = None) -> dict[str, Differs]:
     """The row's ``differs`` for Podman alone."""
     return {"podman": Differs(why, status, shape, kind_is_right=why == BARE_500)}
+
+
+def older(status: int) -> dict[str, Differs]:
+    """The row's ``differs`` for Docker 20.10, which later Docker Engines have put right."""
+    return {"docker": Differs("Docker 20.10 does not name the kind; later ones answer as the row says.", status)}
 
 
 IMAGE = {"Image": "{image}", "Cmd": ["sleep", "1000"]}

@@ -2,7 +2,7 @@
 
 import contextlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import quote
 
@@ -10,10 +10,13 @@ import pytest
 
 from hosts.engine import Engine, EngineError
 from hosts.engine.errors import engine_error
+from tests.contract import rows_containers, rows_create, rows_images, rows_networks
 from tests.contract.shapes import mismatch
-from tests.contract.table import TABLE, Differs, Row
+from tests.contract.table import TABLE as BASE
+from tests.contract.table import Differs, Row
 from tests.support.engines import EngineProcess, unique
 
+TABLE = [*BASE, *rows_containers.ROWS, *rows_create.ROWS, *rows_images.ROWS, *rows_networks.ROWS]
 STEPS = {
     "created": [],
     "running": ["start"],
@@ -45,15 +48,39 @@ async def ask(engine: Engine, method: str, path: str, body: Any) -> tuple[int, A
             content = await response.content.read()
     except EngineError as error:
         return error.status, error
-    is_json = content[:1] in (b"{", b"[") or content.strip() == b"null"
-    return response.status, json.loads(content) if is_json else content
+    try:
+        return response.status, json.loads(content)
+    except ValueError:  # a tar, text, or a stream of several objects
+        return response.status, content
 
 
-def filled(value: Any, image: str) -> Any:
-    """The row's body with its image in place."""
+def filled(value: Any, names: Mapping[str, str]) -> Any:
+    """The row's body with its names in place."""
     if isinstance(value, dict):
-        return {key: filled(item, image) for key, item in value.items()}
-    return image if value == "{image}" else value
+        return {filled(key, names): filled(item, names) for key, item in value.items()}
+    if isinstance(value, list):
+        return [filled(item, names) for item in value]
+    if isinstance(value, str):
+        for name, text in names.items():
+            value = value.replace("{" + name + "}", text)
+    return value
+
+
+def filled_path(path: str, names: Mapping[str, str]) -> str:
+    """The row's path with its names in place, quoted."""
+    return quote(path.format(**names), safe="/:?&=+,")
+
+
+@contextlib.contextmanager
+def surroundings(process: EngineProcess, row: Row, names: Mapping[str, str]) -> Iterator[None]:
+    """What the row needs beside its container, made and taken away."""
+    try:
+        for method, path, body in row.before:
+            process.expect(method, filled_path(path, names), filled(body, names))
+        yield
+    finally:
+        for method, path, body in row.after:
+            process.request(method, filled_path(path, names), filled(body, names))
 
 
 @pytest.mark.parametrize("row", TABLE, ids=[row.what.replace(" ", "-") for row in TABLE])
@@ -65,8 +92,10 @@ async def test_an_engine_answers_as_the_table_says(
     shape = row.shape if differs.status is None else differs.shape
     with contextlib.ExitStack() as stack:
         name = stack.enter_context(container(process, image, row.given)) if row.given else ""
-        path = quote(row.path.format(c=name, image=image), safe="/:?&=+,")
-        status, answer = await ask(engine, row.method, path, filled(row.body, image))
+        names = {"c": name, "u": unique("row"), "image": image}
+        stack.enter_context(surroundings(process, row, names))
+        body = filled(row.body, names)
+        status, answer = await ask(engine, row.method, filled_path(row.path, names), body)
         if status == 201 and row.path.startswith("/containers/create"):
             process.request("DELETE", f"/containers/{answer['Id']}", force="true", v="true")
     assert status == expected, answer
