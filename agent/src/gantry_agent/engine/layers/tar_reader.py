@@ -52,6 +52,7 @@ class Source:
         self._chunk = b""
         self._view = memoryview(b"")
         self._at = 0
+        self._has_ended = False
 
     def read(self, size: int) -> bytes:
         """Exactly `size` bytes, fewer only at the end of the stream."""
@@ -91,7 +92,8 @@ class Source:
         self._at = len(self._chunk)
 
     def _next(self) -> bool:
-        chunk = self._more()
+        chunk = b"" if self._has_ended else self._more()
+        self._has_ended = not chunk
         self._chunk, self._view, self._at = chunk, memoryview(chunk), 0
         return bool(chunk)
 

@@ -22,10 +22,12 @@ from .views import enter, enter_view
 from .walk import OPEN_FOLDER
 
 Job = dict[str, Any]
+NICER = 5  # several layers at once would leave the engine's event loop, and containers, a small share of the cores
 
 
 def unpack(job: Job) -> Job:
     """Unpack the layer on standard input into the empty folder `target`."""
+    os.nice(NICER)
     limits = Limits(*job["limits"])
     source = Input(0)
     chunks = prepare(source)
