@@ -64,7 +64,8 @@ async def update(
         host = {**container.host_config, **changed}
         if "Memory" in changed and "MemorySwap" not in changed and 0 < host["MemorySwap"] < host["Memory"]:
             raise Conflict(
-                "Memory limit should be smaller than already set memoryswap limit, update the memoryswap at the same time"
+                "Memory limit should be smaller than already set memoryswap limit,"
+                " update the memoryswap at the same time"
             )
         warnings = resources.check(host)
         if (policy := body.get("RestartPolicy")) and policy.get("Name"):
@@ -106,9 +107,9 @@ async def remove(
         state.stopped_by_hand = True
         await containers.kill_and_wait(container)
     async with containers.lock(container):
-        if state.status is Status.REMOVING or containers.find(container.id) is not container:
+        if containers.find(container.id) is not container:
             return  # --rm was quicker
-        if state.is_running:
+        if container.is_running:
             raise Conflict(f"container {container.id} was started meanwhile")
         state.status = Status.REMOVING
         await containers.save(container)

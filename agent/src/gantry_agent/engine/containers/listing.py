@@ -12,23 +12,12 @@ from .model import Container, Status
 if TYPE_CHECKING:
     from gantry_agent.engine.core import Engine
 
-KNOWN = [
-    "ancestor",
-    "before",
-    "exited",
-    "expose",
-    "health",
-    "id",
-    "isolation",
-    "is-task",
-    "label",
-    "name",
-    "network",
-    "publish",
-    "since",
-    "status",
-    "volume",
-]
+# fmt: off
+KNOWN = (
+    "ancestor", "before", "exited", "expose", "health", "id", "isolation", "is-task", "label", "name", "network",
+    "publish", "since", "status", "volume",
+)
+# fmt: on
 HEALTH = ("starting", "healthy", "unhealthy", "none")
 Filters = Mapping[str, Sequence[str]]
 Test = Callable[[Container, str], bool]

@@ -48,9 +48,8 @@ class Roster:
             raise InvalidArgument("No container name or ID supplied")
         if found := self._all.get(wanted):
             return found
-        if container_id := self._names.get(wanted.removeprefix("/")):
-            if container_id in self._all:
-                return self._all[container_id]
+        if found := self._all.get(self._names.get(wanted.removeprefix("/"), "")):
+            return found
         matches = [each for each in self._all if each.startswith(wanted)]
         if len(matches) > 1:
             raise InvalidArgument(f"Multiple IDs found with provided prefix: {wanted}")

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gantry_agent.engine.errors import Conflict, EngineError, Internal, InvalidArgument
-from gantry_agent.engine.layers import overlay
+from gantry_agent.engine.layers import mounting, overlay
 from gantry_agent.engine.runtime import cgroups, processes, seccomp
 from gantry_agent.engine.runtime.conmon import Conmon, Paths, RuntimeRefusal, Started, read_pid
 from gantry_agent.engine.runtime.oci_runtime import OciRuntime
@@ -192,7 +192,7 @@ async def _shm(engine: "Engine", container: Container) -> Path | None:
     folder.mkdir(mode=0o700, exist_ok=True)
     if not os.path.ismount(folder):
         size = container.host_config.get("ShmSize") or DEFAULT_SHM
-        await asyncio.to_thread(overlay.mount_raw, "shm", str(folder), "tmpfs", 0xE, f"mode=1777,size={size}")
+        await asyncio.to_thread(mounting.mount_raw, "shm", str(folder), "tmpfs", 0xE, f"mode=1777,size={size}")
     return folder
 
 

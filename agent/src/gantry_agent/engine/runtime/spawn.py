@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from gantry_agent.engine.errors import Internal
 
@@ -82,8 +83,7 @@ class Spawner:
             except TimeoutError as exc:
                 process.kill()
                 raise Internal(f"{arguments[0]} took longer than {timeout:g} s") from exc
-            texts = [file.seek(0) or file.read(MAX_OUTPUT).decode(errors="replace") for file in (output, errors)]
-            return Finished(code, texts[0], texts[1])
+            return Finished(code, _text(output), _text(errors))
 
     def _start(
         self,
@@ -125,13 +125,23 @@ async def gone(pid: int) -> None:
     except ProcessLookupError:
         return
     loop = asyncio.get_running_loop()
-    done = loop.create_future()
-    loop.add_reader(descriptor, lambda: done.done() or done.set_result(None))
+    done: asyncio.Future[None] = loop.create_future()
+    loop.add_reader(descriptor, _resolve, done)
     try:
         await done
     finally:
         loop.remove_reader(descriptor)
         os.close(descriptor)
+
+
+def _resolve(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
+
+
+def _text(file: BinaryIO) -> str:
+    file.seek(0)
+    return file.read(MAX_OUTPUT).decode(errors="replace")
 
 
 def share(folder: Path) -> None:

@@ -13,24 +13,12 @@ from gantry_agent.engine.errors import InvalidArgument
 from . import capabilities, user
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-RLIMITS = [
-    "as",
-    "core",
-    "cpu",
-    "data",
-    "fsize",
-    "locks",
-    "memlock",
-    "msgqueue",
-    "nice",
-    "nofile",
-    "nproc",
-    "rss",
-    "rtprio",
-    "rttime",
-    "sigpending",
-    "stack",
-]
+# fmt: off
+RLIMITS = (
+    "as", "core", "cpu", "data", "fsize", "locks", "memlock", "msgqueue", "nice", "nofile", "nproc", "rss", "rtprio",
+    "rttime", "sigpending", "stack",
+)
+# fmt: on
 Ulimits = Mapping[str, tuple[int, int]]
 
 
@@ -88,7 +76,7 @@ def exec_process(
 
 
 def environment(container: Container, given: Iterable[str], home: str, *, tty: bool) -> list[str]:
-    """PATH, HOSTNAME, TERM and HOME where they are not given; a later value of a name wins, NAME alone takes it away."""
+    """PATH, HOSTNAME, TERM and HOME where they are not given; a later value wins, a name alone takes it away."""
     found = {"PATH": PATH, "HOSTNAME": str(container.config.get("Hostname") or "")}
     if tty:
         found["TERM"] = "xterm"

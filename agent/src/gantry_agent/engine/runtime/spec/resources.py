@@ -11,7 +11,7 @@ from gantry_agent.engine.runtime import cgroups
 MIN_MEMORY = 6 << 20  # bytes; Docker's own minimum
 CPU_PERIOD = 100_000  # microseconds
 
-ALWAYS = (  # what every container may use (moby, oci/devices; runc, AllowedDevices)
+ALWAYS: tuple[dict[str, Any], ...] = (  # what every container may use (moby, oci/devices; runc, AllowedDevices)
     {"allow": False, "access": "rwm"},
     *({"allow": True, "type": kind, "access": "m"} for kind in "cb"),
     *(
