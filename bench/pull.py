@@ -1,5 +1,5 @@
-"""Pull of the realistic image from a registry on loopback: Docker, Podman and the native engine in turns; and one
-layer after the other unpacked by GNU tar and by the native engine's unpacker."""
+"""Pull of the realistic image from a registry on loopback: Docker, Podman and the native engine in turns, and how long
+each lets a ping wait meanwhile; and one layer after the other unpacked by GNU tar and by the native engine."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from bench import _image
@@ -23,6 +25,7 @@ ROUNDS = int(os.environ.get("GANTRY_BENCH_ROUNDS", "5"))
 NAME = "gantry/realistic:1"
 TARGET = 0.40  # of Docker's median
 UNPACK_TARGET = 1.0  # of GNU tar's, which gets the tars unpacked by pigz or gzip on the other core
+PING = 0.02  # seconds between two pings
 LAYERS = 8
 CHUNK = 1 << 20  # bytes
 
@@ -43,11 +46,14 @@ def run() -> Result:
     with Registry() as registry, Dockerd() as docker, Podman() as podman, Native() as native:
         reference = image.serve(registry, NAME)
         samples: dict[str, list[float]] = {engine.kind: [] for engine in (docker, podman, native)}
+        pings: dict[str, list[float]] = {kind: [] for kind in samples}
         for _ in range(ROUNDS):
             for engine in (docker, podman, native):
-                samples[engine.kind].append(_pull(engine, reference))
+                with _pinging(engine, pings[engine.kind]):
+                    samples[engine.kind].append(_pull(engine, reference))
                 _remove(engine, reference)
     result.figures += [Figure(f"pull, {kind}", "s", values) for kind, values in samples.items()]
+    result.figures += [Figure(f"ping during a pull, {kind}", "ms", values) for kind, values in pings.items()]
     _unpack(image, result)
     medians = {figure.name: figure.median for figure in result.figures}
     ratio = medians["pull, native"] / medians["pull, docker"]
@@ -57,6 +63,26 @@ def run() -> Result:
         Ratio("unpack, native to gzip | tar", ratio, f"at most {UNPACK_TARGET}", ratio <= UNPACK_TARGET)
     )
     return result
+
+
+@contextmanager
+def _pinging(engine: EngineProcess, into: list[float]) -> Iterator[None]:
+    """Ask the engine whether it is there every PING seconds; how long each answer took, in ms."""
+    ended = threading.Event()
+
+    def ping() -> None:
+        while not ended.wait(PING):
+            begun = time.perf_counter()
+            engine.request("GET", "/_ping")
+            into.append((time.perf_counter() - begun) * 1000)
+
+    thread = threading.Thread(target=ping)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
 
 
 def drop_caches() -> None:
