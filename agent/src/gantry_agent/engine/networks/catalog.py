@@ -39,7 +39,8 @@ class Catalog:
         return list(self._networks.values())
 
     def find(self, name_or_id: str) -> Network | None:
-        """By name, whole id, or the start of an id that only one network has. Raises Conflict for several."""
+        """By name, whole id, or the start of an id that only one network has. Raises InvalidArgument for several."""
+        name_or_id = BRIDGE if name_or_id == "default" else name_or_id
         for network in self._networks.values():
             if name_or_id in (network.name, network.id):
                 return network
@@ -50,7 +51,7 @@ class Catalog:
 
     def get(self, name_or_id: str) -> Network:
         """As `find`. Raises NotFound."""
-        network = self.find("bridge" if name_or_id == "default" else name_or_id)
+        network = self.find(name_or_id)
         if network is None:
             raise NotFound(f"network {name_or_id} not found")
         return network

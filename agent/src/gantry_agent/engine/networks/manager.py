@@ -153,9 +153,12 @@ class Networks:
         return container.id in self._attached
 
     def namespace(self, container: Container) -> Path | None:
-        """The namespace a running container uses, another's too; None for the host's own. Raises Conflict."""
+        """The namespace a running container uses, another's too; None for the host's own, or one whose owner ended."""
         mode = container.network_mode
-        owner = self._shared(mode) if mode.startswith("container:") else container
+        try:
+            owner = self._shared(mode) if mode.startswith("container:") else container
+        except Conflict:
+            return None
         return None if owner.network_mode == HOST else self._path(owner)
 
     async def renamed(self, container: Container) -> None:

@@ -33,7 +33,11 @@ class Places:
     def prepare(self, container: Container, networking_config: dict[str, Any]) -> None:
         """See `Networks.prepare`."""
         mode = container.network_mode
-        asked = dict(networking_config.get("EndpointsConfig") or {})
+        given = networking_config.get("EndpointsConfig") or {}
+        if not isinstance(given, dict) or not all(isinstance(each or {}, dict) for each in given.values()):
+            raise InvalidArgument("NetworkingConfig.EndpointsConfig must be an object of objects")
+        # The docker command line says "default" for the default bridge.
+        asked = {BRIDGE if name == "default" else name: each for name, each in given.items()}
         container.endpoints = {}
         if mode.startswith("container:"):
             return

@@ -16,7 +16,7 @@ from gantry_agent.engine.errors import Internal
 from gantry_agent.engine.layers.namespaces import open_in_root
 
 FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-CHUNK = 1 << 22  # bytes a copy_file_range moves at most
+CHUNK = 1 << 22  # bytes one call moves at most
 MAX_LINKS = 500  # files with several names that are held open; the names of further ones become copies
 MAX_DEPTH = 1000  # folders inside folders; deeper is an attack
 
@@ -103,12 +103,9 @@ def _copy_entry(source: int, goal: int, name: str, links: dict[tuple[int, int], 
 def _copy_file(source: int, goal: int, name: str, found: os.stat_result) -> None:
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     with _opened(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, source) as old, _opened(name, flags, goal) as new:
-        left = found.st_size
-        while left > 0:
-            moved = os.copy_file_range(old, new, min(left, CHUNK))
-            if not moved:
-                break
-            left -= moved
+        # Not copy_file_range: between overlayfs and the volume's filesystem it is refused on most kernels.
+        while os.sendfile(new, old, None, CHUNK):
+            pass
         os.fchown(new, found.st_uid, found.st_gid)
         os.fchmod(new, stat.S_IMODE(found.st_mode))
         _copy_attributes(old, new)
