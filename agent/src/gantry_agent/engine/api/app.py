@@ -10,6 +10,7 @@ from gantry_agent.engine.core import Engine
 from gantry_agent.engine.errors import EngineError, InvalidArgument
 
 from . import (
+    archives,
     containers,
     events,
     exec,
@@ -38,6 +39,7 @@ TABLES: tuple[Routes, ...] = (
     streams.routes,
     networks.routes,
     containers.routes,
+    archives.routes,
     volumes.routes,
     unsupported.routes,
 )

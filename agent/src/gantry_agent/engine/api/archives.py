@@ -5,7 +5,6 @@ import json
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from datetime import UTC, datetime
-from typing import Any
 
 from aiohttp import web
 
@@ -19,7 +18,6 @@ from gantry_agent.engine.containers.files import (
 from gantry_agent.engine.containers.model import Container, Status
 from gantry_agent.engine.core import Engine
 from gantry_agent.engine.errors import EngineError, InvalidArgument, NotFound
-from gantry_agent.engine.events import Event
 from gantry_agent.engine.images.commit import CommitOptions, commit
 from gantry_agent.engine.images.layer import limits_of
 from gantry_agent.engine.layers import archive
@@ -49,7 +47,7 @@ async def read(engine: Engine, request: web.Request) -> web.StreamResponse:
     async with engine.containers.roots.view(container) as merged:
         view = view_of(container, merged)
         headers = {STAT_HEADER: await _stat(request, view, path)}
-        _tell(engine, container, "archive-path")
+        engine.containers.tell(container, "archive-path")
         return await _stream(request, archive.read_path(view, path), headers)
 
 
@@ -72,7 +70,7 @@ async def write(engine: Engine, request: web.Request) -> web.StreamResponse:
             )
         except NotFound as exc:
             raise _named(exc, request) from exc
-    _tell(engine, container, "extract-to-dir")
+    engine.containers.tell(container, "extract-to-dir")
     return web.Response()
 
 
@@ -81,7 +79,7 @@ async def export(engine: Engine, request: web.Request) -> web.StreamResponse:
     """The tar of the container's own files, without volumes."""
     container = _container(engine, request)
     async with engine.containers.roots.view(container) as merged:
-        _tell(engine, container, "export")
+        engine.containers.tell(container, "export")
         return await _stream(request, pack_tree(root_of(merged)), {})
 
 
@@ -116,13 +114,12 @@ async def make_image(engine: Engine, request: web.Request) -> web.StreamResponse
         if pauses:
             await engine.containers.unpause(container)
     shown = name.familiar if name else ""
-    _tell(engine, container, "commit", comment=options.comment, imageID=image_id, imageRef=shown)
+    engine.containers.tell(container, "commit", comment=options.comment, imageID=image_id, imageRef=shown)
     return web.json_response({"Id": image_id}, status=201)
 
 
 def _container(engine: Engine, request: web.Request) -> Container:
-    container: Container = engine.containers.get(request.match_info["name"])
-    return container
+    return engine.containers.get(request.match_info["name"])
 
 
 def _path(request: web.Request) -> str:
@@ -172,11 +169,6 @@ async def _stream(
             raise
         await response.write_eof()
     return response
-
-
-def _tell(engine: Engine, container: Container, action: str, **attributes: Any) -> None:
-    known = {"image": container.image, "name": container.name, **container.labels, **attributes}
-    engine.events.publish_event(Event("container", action, container.id, {key: str(known[key]) for key in known}))
 
 
 def _named(exc: NotFound, request: web.Request) -> NotFound:

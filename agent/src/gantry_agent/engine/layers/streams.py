@@ -8,6 +8,7 @@ from queue import Queue
 from typing import Any
 
 from .extract import ExtractError, Limits
+from .zstd_frames import FrameWalker
 
 IN_CHUNK = 256 << 10  # bytes read at once
 OUT_CHUNK = 1 << 20  # bytes decompressed at once, however far they would unpack
@@ -153,9 +154,25 @@ def _with_object(source: Input, make: Callable[[], Any], error: Any, name: str) 
 def _unzstd(source: Input, library: Any) -> Iterator[bytes]:
     """All frames of a zstd stream. Raises Damaged."""
     decompressor = library.ZstdDecompressor(max_window_size=MAX_WINDOW)
+    walked = _Walked(source)
     try:
-        with decompressor.stream_reader(source, read_size=IN_CHUNK, read_across_frames=True) as reader:
+        with decompressor.stream_reader(walked, read_size=IN_CHUNK, read_across_frames=True) as reader:
             while out := reader.read(OUT_CHUNK):
                 yield out
     except library.ZstdError as exc:
         raise Damaged(f"the zstd stream is damaged: {exc}") from exc
+    if not walked.walker.is_whole:
+        raise Damaged("the zstd stream ends too early")
+
+
+class _Walked:
+    """An input whose frames are followed."""
+
+    def __init__(self, source: Input) -> None:
+        self._source = source
+        self.walker = FrameWalker()
+
+    def read(self, size: int) -> bytes:
+        chunk = self._source.read(size)
+        self.walker.feed(chunk)
+        return chunk
