@@ -51,7 +51,6 @@ class Engine:
         self.volumes = Volumes(layout, self.database, self.events)
         self.containers = Containers(self)
         self.following = Following(self)
-        self.containers = Containers(self)
         self._tasks: set[asyncio.Task[Any]] = set()
 
     async def open(self) -> None:
@@ -69,7 +68,6 @@ class Engine:
         for task in tuple(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self.containers.close()
         await self.containers.close()
         await self.networks.close()
         await self.registry.close()

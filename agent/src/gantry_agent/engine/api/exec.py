@@ -25,24 +25,24 @@ async def create_exec(engine: Engine, request: web.Request) -> web.StreamRespons
     exec_ = Exec.of(container, await body_of(request))
     if exec_.keys:
         parse_keys(exec_.keys)
-    engine.execs.create(container, exec_)
+    engine.following.execs.create(container, exec_)
     return web.json_response({"Id": exec_.id}, status=201)
 
 
 @routes("GET", "/exec/{id}/json")
 async def inspect_exec(engine: Engine, request: web.Request) -> web.StreamResponse:
     """How a command goes."""
-    exec_ = engine.execs.get(request.match_info["id"])
-    return web.json_response(exec_.to_inspect(engine.execs.container_of(exec_)))
+    exec_ = engine.following.execs.get(request.match_info["id"])
+    return web.json_response(exec_.to_inspect(engine.following.execs.container_of(exec_)))
 
 
 @routes("POST", "/exec/{id}/resize")
 async def resize_exec(engine: Engine, request: web.Request) -> web.StreamResponse:
     """Set the size of its terminal."""
-    exec_ = engine.execs.get(request.match_info["id"])
+    exec_ = engine.following.execs.get(request.match_info["id"])
     height, width = size_of(request)
-    await engine.execs.resize(exec_, height, width)
-    container = engine.execs.container_of(exec_)
+    await engine.following.execs.resize(exec_, height, width)
+    container = engine.following.execs.container_of(exec_)
     engine.containers.tell(container, "resize", height=str(height), width=str(width))
     return web.Response()
 
@@ -50,16 +50,18 @@ async def resize_exec(engine: Engine, request: web.Request) -> web.StreamRespons
 @routes("POST", "/exec/{id}/start")
 async def start_exec(engine: Engine, request: web.Request) -> web.StreamResponse:
     """Run it: detached (an empty answer once it runs), or with its streams on this connection until it ends."""
-    exec_ = engine.execs.get(request.match_info["id"])
-    container = engine.execs.container_of(exec_)
+    exec_ = engine.following.execs.get(request.match_info["id"])
+    container = engine.following.execs.container_of(exec_)
     body = await body_of(request)
-    engine.execs.claim(exec_, container)
+    engine.following.execs.claim(exec_, container)
     if body.get("Detach"):
-        await engine.execs.begin(exec_, container, is_attached=False)
+        await engine.following.execs.begin(exec_, container, is_attached=False)
         return web.Response()
     stream = await hijack(request, framed=not exec_.tty)
     try:
-        console = await engine.execs.begin(exec_, container, is_attached=True, size=_size(body.get("ConsoleSize")))
+        console = await engine.following.execs.begin(
+            exec_, container, is_attached=True, size=_size(body.get("ConsoleSize"))
+        )
     except EngineError as exc:
         # The head is written, so the reason goes where the output would have gone, as Docker does.
         text = f"{exc.message}\r\n".encode()
@@ -92,13 +94,13 @@ async def _carry(engine: Engine, exec_: Exec, stream: Stream, console: Console) 
                 await asyncio.wait((writing, gone), return_when=asyncio.FIRST_COMPLETED)
             if writing.done():
                 writing.result()
-                await engine.execs.end(exec_)
+                await engine.following.execs.end(exec_)
     finally:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
     if reading.done() and not reading.cancelled() and reading.exception() is None and reading.result() is True:
-        engine.containers.tell(engine.execs.container_of(exec_), "exec_detach", execID=exec_.id)
+        engine.containers.tell(engine.following.execs.container_of(exec_), "exec_detach", execID=exec_.id)
 
 
 def size_of(request: web.Request) -> tuple[int, int]:

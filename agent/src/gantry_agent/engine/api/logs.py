@@ -36,13 +36,13 @@ async def get_logs(engine: Engine, request: web.Request) -> web.StreamResponse:
     tail = request.query.get("tail", "")
     count = int(tail) if re.fullmatch(r"\d{1,15}", tail) else None
     with contextlib.ExitStack() as stack:
-        life = stack.enter_context(engine.lives.of(container)) if flag(request, "follow") else None
-        place = await logs.place(
-            engine.containers.conmon_paths(container).log, wanted, tail=count, ends_now=life is None
-        )
+        life = stack.enter_context(engine.following.lives.of(container)) if flag(request, "follow") else None
+        place = await logs.place(engine.following.log(container), wanted, tail=count, ends_now=life is None)
         response = web.StreamResponse(headers={"Content-Type": stream_type(request, is_framed=wanted.is_framed)})
         await response.prepare(request)
-        async with contextlib.aclosing(logs.read_from(place, wanted, life=life, watcher=engine.watcher)) as pieces:
+        async with contextlib.aclosing(
+            logs.read_from(place, wanted, life=life, watcher=engine.following.watcher)
+        ) as pieces:
             async for data in pieces:
                 if data:
                     await response.write(data)

@@ -29,8 +29,8 @@ async def attach_container(engine: Engine, request: web.Request) -> web.StreamRe
     container = engine.containers.get(request.match_info["name"])
     asked = _asked(container, request)
     await request.read()
-    with engine.lives.of(container, waits=True) as life:
-        place = await placed(engine.containers.conmon_paths(container).log, asked)
+    with engine.following.lives.of(container, waits=True) as life:
+        place = await placed(engine.following.log(container), asked)
         stream = await hijack(request, framed=asked.is_framed)
         await _attach(engine, container, asked, stream, life=life, place=place)
     return stream.finish()
@@ -41,8 +41,8 @@ async def attach_websocket(engine: Engine, request: web.Request) -> web.StreamRe
     """The same over a WebSocket: binary messages of bare output, and input."""
     container = engine.containers.get(request.match_info["name"])
     asked = _asked(container, request, is_framed=False)
-    with engine.lives.of(container, waits=True) as life:
-        place = await placed(engine.containers.conmon_paths(container).log, asked)
+    with engine.following.lives.of(container, waits=True) as life:
+        place = await placed(engine.following.log(container), asked)
         socket = web.WebSocketResponse(max_msg_size=1 << 20)
         await socket.prepare(request)
         await _attach(engine, container, asked, _WebSocket(socket), life=life, place=place)
@@ -115,7 +115,7 @@ async def _attach(
         place,
         socket=lambda: engine.containers.conmon_paths(container).attach,
         life=life,
-        watcher=engine.watcher,
+        watcher=engine.following.watcher,
     )
     if is_detached:
         engine.containers.tell(container, "detach")

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,7 +59,13 @@ async def attach(
 
 
 async def placed(log: Path, asked: Attachment) -> Cursor:
-    """Where in the log an attachment begins."""
+    """Where in the log an attachment begins.
+
+    An empty log is made for a container that was never started: one that is started now, ends at once and removes
+    itself could be gone before a reader finds the file. conmon appends to it.
+    """
+    with contextlib.suppress(OSError):
+        os.close(os.open(log, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o600))
     return await logs.place(log, _wanted(asked), from_end=not asked.replays, ends_now=not asked.follows)
 
 
