@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from gantry_agent import keys, native
 from gantry_agent.state import Enrolment, State
 
 from tests.support import unixhttp
+from tests.support.images import busybox
 from tests.support.scratch import discard, make_scratch
 from tests.support.waiting import eventually
 
@@ -55,6 +58,12 @@ class Agent:
             return unixhttp.request(self.socket, "GET", "/_ping", timeout=2)[0] == 200
         except OSError:
             return False
+
+    def call(self, method: str, path: str, body: Any = None, **query: str) -> Any:
+        """One request to its engine; the answer's body. AssertionError on an error."""
+        status, answer = unixhttp.request(self.socket, method, path, body, **query)
+        assert status < 400, f"{method} {path}: {status} {answer}"
+        return answer
 
     def end(self, how: signal.Signals) -> None:
         assert self.process is not None
@@ -121,6 +130,30 @@ def test_it_ends_in_order_with_the_agent(agent: Agent) -> None:
     agent.end(signal.SIGTERM)
     assert not is_alive(pid)
     assert not agent.socket.exists()
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
+def test_containers_outlive_the_agent(agent: Agent, how: signal.Signals) -> None:
+    """The next agent's engine, started without being told which, finds them running, and stops and removes them."""
+    agent.start()
+    agent.call("POST", "/images/load", busybox().archive("busybox:agent"))
+    count = "i=0; while :; do i=$((i+1)); echo $i; usleep 20000; done"
+    order = {"Image": "busybox:agent", "Cmd": ["sh", "-c", count], "HostConfig": {"NetworkMode": "none"}}
+    agent.call("POST", "/containers/create", order, name="counter")
+    agent.call("POST", "/containers/counter/start")
+    before = agent.call("GET", "/containers/counter/json")["State"]
+    agent.end(how)
+    assert is_alive(before["Pid"])
+    agent.start("--engine", "")
+    after = agent.call("GET", "/containers/counter/json")["State"]
+    assert (after["Pid"], after["StartedAt"], after["Running"]) == (before["Pid"], before["StartedAt"], True)
+    agent.call("POST", "/containers/counter/stop", t="0")
+    assert not is_alive(before["Pid"])
+    assert agent.call("GET", "/containers/counter/json")["State"]["ExitCode"] == 137
+    logs = agent.call("GET", "/containers/counter/logs", stdout="1")
+    numbers = [int(number) for number in re.findall(r"(\d+)\n", logs)]
+    assert numbers == list(range(1, len(numbers) + 1))
+    agent.call("DELETE", "/containers/counter")
 
 
 def test_two_engines_never_share_a_root(agent: Agent) -> None:

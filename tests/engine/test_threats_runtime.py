@@ -78,11 +78,17 @@ def canary() -> Iterator[Canary]:
         discard(folder)
 
 
-def load(engine: EngineProcess, *, links: dict[str, str] | None = None, **config: Any) -> str:
-    """busybox with one more layer, in which `links` replace what was there; its reference."""
+def load(
+    engine: EngineProcess, *, links: dict[str, str] | None = None, twin: Canary | None = None, **config: Any
+) -> str:
+    """busybox with one more layer, in which `links` replace what was there; its reference.
+
+    `twin`: the image has a folder of the canary's own path, so that what follows a link inside its root arrives.
+    """
     reference = f"threat:{unique()}"
     base = busybox(**config)
-    layer = make_tar({}, links=links or {})
+    parts = twin.folder.parts[1:] if twin else ()
+    layer = make_tar({}, links=links or {}, folders={"/".join(parts[: n + 1]): 0o777 for n in range(len(parts))})
     engine.load(TestImage((*base.layers, layer), base.config).archive(reference))
     return reference
 
@@ -196,15 +202,19 @@ def test_a_file_the_engine_writes_that_is_a_link_leads_nowhere(
     assert said is None or SECRET not in said
 
 
+@pytest.mark.parametrize("inside", [True, False])
 @pytest.mark.parametrize("kind", ["bind", "volume", "tmpfs"])
-def test_a_volume_whose_place_is_a_link_is_mounted_inside(engine: EngineProcess, canary: Canary, kind: str) -> None:
-    image = load(engine, links={"data": str(canary.folder)})
+def test_a_volume_whose_place_is_a_link_is_mounted_inside(
+    engine: EngineProcess, canary: Canary, kind: str, inside: bool
+) -> None:
+    image = load(engine, links={"data": f"{'../' * 12}{canary.folder}"}, twin=canary if inside else None)
     source = canary.folder.parent / "given"
     source.mkdir()
     mount = {"Type": kind, "Target": "/data", **({"Source": str(source)} if kind == "bind" else {})}
     host = {"NetworkMode": "none", "Mounts": [mount]}
-    said = attempt(engine, image, "sh", "-c", "cat /data/secret; touch /data/new; true", HostConfig=host)
+    said = attempt(engine, image, "sh", "-c", "cat /data/secret; touch /data/new; echo on", HostConfig=host)
     assert said is None or SECRET not in said
+    assert not inside or (said and said.endswith("on\n")), said
 
 
 def test_a_volume_is_not_filled_through_a_link(engine: EngineProcess, canary: Canary) -> None:
@@ -218,14 +228,17 @@ def test_a_volume_is_not_filled_through_a_link(engine: EngineProcess, canary: Ca
         engine.request("DELETE", f"/volumes/{volume}", force="true")
 
 
-@pytest.mark.parametrize("workdir", ["/w/x", "/w", "/w/../w/y/z"])
+@pytest.mark.parametrize("inside", [True, False])
+@pytest.mark.parametrize("workdir", ["/w/x", "/w", "/w/y/z"])
 @pytest.mark.parametrize("user", ["", "nobody"])
 def test_a_working_directory_through_a_link_is_made_inside(
-    engine: EngineProcess, canary: Canary, workdir: str, user: str
+    engine: EngineProcess, canary: Canary, workdir: str, user: str, inside: bool
 ) -> None:
-    image = load(engine, links={"w": f"../../..{canary.folder}"}, WorkingDir=workdir, User=user)
-    said = attempt(engine, image, "sh", "-c", "cat secret; pwd; true")
+    links = {"w": f"../../..{canary.folder}"}
+    image = load(engine, links=links, twin=canary if inside else None, WorkingDir=workdir, User=user)
+    said = attempt(engine, image, "sh", "-c", "cat secret; pwd -P")
     assert said is None or SECRET not in said
+    assert not inside or (said and said.endswith(f"{canary.folder}{workdir.removeprefix('/w')}\n")), said
     canary.check()
 
 
