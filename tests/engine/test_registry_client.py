@@ -192,6 +192,16 @@ async def test_a_passing_fault_is_tried_again_as_late_as_asked(client: Registry,
     assert not failures
 
 
+async def test_a_registry_that_is_busy_for_long_is_told_at_once(client: Registry, fake: FakeRegistry) -> None:
+    async def answer(request: web.Request) -> web.StreamResponse:
+        return refusal(429, "TOOMANYREQUESTS", "come back tomorrow", **{"Retry-After": "86400"})
+
+    fake.on("GET", "/v2/a/b/manifests/", answer)
+    with pytest.raises(Unavailable, match="come back tomorrow"):
+        await at(client, fake).manifest("1")
+    assert len(fake.paths()) == 2
+
+
 async def test_a_cut_blob_goes_on_where_it_broke(client: Registry, fake: FakeRegistry) -> None:
     content = os.urandom(1_000_000)
     fake.on("GET", "/v2/a/b/blobs/", cut_after(content, 300_000))

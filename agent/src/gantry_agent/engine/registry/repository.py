@@ -21,7 +21,7 @@ from .transport import Call, joined, reason, shown
 
 ATTEMPTS = 5
 FIRST_PAUSE, LONGEST_PAUSE = 0.25, 8.0  # seconds
-LONGEST_WISH = 30.0  # seconds a Retry-After may make us wait
+LONGEST_WISH = 30.0  # seconds of Retry-After we wait for; of more, people are told instead
 PROGRESS = 64 << 10  # bytes a resumed download must bring to count as one that works
 MAX_TAGS = 10_000
 ACCEPT = ", ".join((*MANIFESTS, *INDEXES))
@@ -225,7 +225,7 @@ class Repository:
                 return response
             wish = _wish(response)
             content = await read_limited(response, MAX_ANSWER)
-            if response.status not in RETRIED or number == attempts - 1:
+            if response.status not in RETRIED or number == attempts - 1 or wish > LONGEST_WISH:
                 raise error_of(response.status, content, what)
             await asyncio.sleep(max(pause(number), wish))
         raise AssertionError("unreachable")
@@ -250,6 +250,6 @@ def pause(number: int) -> float:
 
 
 def _wish(response: aiohttp.ClientResponse) -> float:
-    """Seconds the registry asks us to wait."""
+    """Seconds the registry asks us to wait; a date instead of a number is not read."""
     text = response.headers.get("Retry-After", "")
-    return min(float(text), LONGEST_WISH) if text.isascii() and text.isdigit() else 0.0
+    return float(text[:9]) if text.isascii() and text.isdigit() else 0.0
