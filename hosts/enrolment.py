@@ -65,7 +65,8 @@ def parse(body: bytes, ip: str | None) -> Applicant:
 
 def enrol(applicant: Applicant) -> Host:
     """Let the machine in as the token's host; its former key, if any, ends. Raises EnrolmentRefused."""
-    token = EnrolmentToken.objects.filter(token_hash=hash_token(applicant.token)).select_related("host").first()
+    tokens = EnrolmentToken.objects.select_related("host", "created_by")
+    token = tokens.filter(token_hash=hash_token(applicant.token)).first()
     if token is None:
         if STRANGERS.count(applicant.ip or "") <= STRANGERS.most:
             record(AnonymousUser(), "host.enrol", outcome=Outcome.REFUSED, detail="unknown token", ip=applicant.ip)
@@ -105,6 +106,7 @@ def _refuse(token: EnrolmentToken, applicant: Applicant) -> EnrolmentRefused:
 
 
 def _note(token: EnrolmentToken, applicant: Applicant, outcome: str, detail: str) -> None:
+    maker = token.created_by.display if token.created_by else "Gantry"
     record(
         AnonymousUser(),
         "host.enrol",
@@ -115,6 +117,7 @@ def _note(token: EnrolmentToken, applicant: Applicant, outcome: str, detail: str
         outcome=outcome,
         detail=detail,
         ip=applicant.ip,
+        stranger=f"bearer of {maker}'s token",
     )
 
 

@@ -26,11 +26,16 @@ def record(
     detail: str = "",
     operation: Operation | None = None,
     ip: str | None = None,
+    stranger: str = "anonymous",
 ) -> AuditEntry:
-    """Write one entry in the present transaction. Control characters in names are escaped: one entry, one line."""
+    """Write one entry in the present transaction. Control characters in names are escaped: one entry, one line.
+
+    `stranger` is what an actor without an account is called.
+    """
+    name = actor.display if isinstance(actor, User) else stranger
     return AuditEntry.objects.create(
         actor=actor if isinstance(actor, User) else None,
-        actor_name=printable(actor.display)[:200] if isinstance(actor, User) else "anonymous",
+        actor_name=printable(name)[:200],
         ip=ip,
         verb=verb,
         target_kind=target_kind,

@@ -9,6 +9,7 @@ from django.test import Client, RequestFactory
 from django.utils import timezone
 from gantry_agent import keys
 
+from controlplane.access.models import Role, User
 from controlplane.operations.models import AuditEntry
 from controlplane.supervisor.tls import ensure_certificate
 from hosts.enrolment import pasted_line
@@ -49,7 +50,15 @@ def test_a_token_lets_one_machine_in(client: Client, host: Host, token: str) -> 
     row = EnrolmentToken.objects.get()
     assert row.used_at
     assert row.used_from == "127.0.0.1"
-    assert AuditEntry.objects.get(verb="host.enrol").outcome == "allowed"
+    entry = AuditEntry.objects.get(verb="host.enrol")
+    assert (entry.outcome, entry.actor, entry.actor_name) == ("allowed", None, "bearer of Gantry's token")
+
+
+def test_the_trail_names_who_made_the_token(client: Client, host: Host, token: str) -> None:
+    maker = User.objects.create_user("ada", password="a long enough word", role=Role.ADMINISTRATOR)
+    EnrolmentToken.objects.update(created_by=maker)
+    enrol(client, token)
+    assert AuditEntry.objects.get(verb="host.enrol").actor_name == f"bearer of {maker.display}'s token"
 
 
 def test_a_second_use_is_refused_and_recorded(client: Client, host: Host, token: str) -> None:
