@@ -137,11 +137,11 @@ async def test_layers_are_shared_and_go_with_their_last_image(engine: Any) -> No
     first, second = await add_image(engine.store, "ab"), await add_image(engine.store, "abc")
     assert len(contents(engine.layout)["layers"]) == 3
     assert engine.store.images.stack(second)[1:] == engine.store.images.stack(first)
-    await engine.store.images.hide(second)
+    await engine.store.images.hide(engine.store.images.get(second))
     freed = await engine.store.collect()
     assert [layer.size for layer in freed.layers] == [80]
     assert len(contents(engine.layout)["layers"]) == 2
-    await engine.store.images.hide(first)
+    await engine.store.images.hide(engine.store.images.get(first))
     assert len((await engine.store.collect()).layers) == 2
     await no_temporary_files(engine)
     assert contents(engine.layout) == {"blobs": set(), "layers": set(), "links": set(), "leftovers": set()}
@@ -150,7 +150,7 @@ async def test_layers_are_shared_and_go_with_their_last_image(engine: Any) -> No
 async def test_a_hidden_image_stays_while_a_container_stands_on_it(engine: Any) -> None:
     image_id = await add_image(engine.store, "ab")
     engine.users.append(User("c" * 64, image_id))
-    await engine.store.images.hide(image_id)
+    await engine.store.images.hide(engine.store.images.get(image_id))
     await engine.store.collect()
     assert engine.store.images.all() == []
     with pytest.raises(NotFound):
@@ -168,7 +168,7 @@ async def test_what_a_lease_saw_is_not_collected(engine: Any) -> None:
     async with engine.store.lease():
         blob = await engine.store.blobs.put(b"config to be")
         assert engine.store.layers.has(chain)
-        await engine.store.images.hide(image_id)
+        await engine.store.images.hide(engine.store.images.get(image_id))
         await engine.store.collect()
         assert engine.store.layers.diff(chain).is_dir()
         assert engine.store.blobs.has(blob)
@@ -181,7 +181,7 @@ async def test_side_by_side_additions_and_removals_leave_whole_images(engine: An
         for _ in range(6):
             image_id = await add_image(engine.store, "abc", Labels={"n": str(number)})
             assert all((engine.layout.links / link).is_dir() for link in engine.store.images.stack(image_id))
-            await engine.store.images.hide(image_id)
+            await engine.store.images.hide(engine.store.images.get(image_id))
             await engine.store.collect()
 
     await asyncio.gather(*(churn(number) for number in range(5)))

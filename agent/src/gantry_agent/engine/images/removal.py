@@ -40,13 +40,7 @@ class Removal:
         if not _is_id_of(image, name):
             await self._remove_name(image, name, force, prune_parents)
             return
-        if _has_one_name(image.references):
-            if conflict := self._conflict(image, force=force, ignore_names=True):
-                raise conflict
-            for reference in image.references:
-                await self._untag(image, reference)
-            image = self._images.get(image.id)
-        if conflict := self._conflict(image, force=force):
+        if conflict := self._conflict(image, force=force, ignore_names=_has_one_name(image.references)):
             raise conflict
         await self._delete(image, prune_parents)
 
@@ -58,21 +52,17 @@ class Removal:
                 f"conflict: unable to remove repository reference {_quoted(name)} (must force)"
                 f" - container {users[0].id[:12]} is using its referenced image {image.id.short}"
             )
-        reference = _named(image, name)
-        await self._untag(image, reference)
-        left = [each for each in image.references if each != reference]
-        if not reference.digest and not any(each.name == reference.name and not each.digest for each in left):
-            # Docker: digests of a repository go with its last tag.
-            for each in [each for each in left if each.name == reference.name]:
-                await self._untag(image, each)
-                left.remove(each)
-        if not left and not self._conflict(image, force=force, ignore_names=True):
-            await self._delete(self._images.get(image.id), prune_parents)
+        going = _going(image, _named(image, name))
+        if len(going) == len(image.references) and not self._conflict(image, force=force, ignore_names=True):
+            await self._delete(image, prune_parents, going)
+        else:
+            await self._images.untag(*going)
+            self._tell_untagged(image, going)
 
-    async def _delete(self, image: Image, prune_parents: bool) -> None:
-        for reference in image.references:
-            await self._untag(image, reference)
-        await self._images.hide(image.id)
+    async def _delete(self, image: Image, prune_parents: bool, names: Sequence[Reference] | None = None) -> None:
+        """The image and all its names, in one step: whoever dies in between leaves it whole or gone."""
+        await self._images.hide(image)
+        self._tell_untagged(image, image.references if names is None else names)
         freed = await self._engine.store.collect()
         announce(self._engine, "delete", image)
         self.records.append({"Deleted": image.id})
@@ -88,10 +78,10 @@ class Removal:
         if image and not image.references and not self._conflict(image, force=False):
             await self._delete(image, True)
 
-    async def _untag(self, image: Image, reference: Reference) -> None:
-        await self._images.untag(reference)
-        announce(self._engine, "untag", image)
-        self.records.append({"Untagged": reference.familiar})
+    def _tell_untagged(self, image: Image, references: Sequence[Reference]) -> None:
+        for each in references:
+            announce(self._engine, "untag", image)
+            self.records.append({"Untagged": each.familiar})
 
     def _users(self, image: Image) -> Sequence[User]:
         return self._engine.store.used_by(image.id) if self._engine.store.used_by else ()
@@ -134,6 +124,14 @@ def _named(image: Image, name: str) -> Reference:
     if wanted.digest:
         return next(each for each in image.digests if (each.name, each.digest) == (wanted.name, wanted.digest))
     return next(each for each in image.tags if (each.name, each.tag) == (wanted.name, wanted.tag))
+
+
+def _going(image: Image, reference: Reference) -> list[Reference]:
+    """The names that go with `reference`: the digests of a repository go with its last tag."""
+    same = [each for each in image.references if each.name == reference.name and each != reference]
+    if reference.digest or any(not each.digest for each in same):
+        return [reference]
+    return [reference, *same]
 
 
 def _has_one_name(references: Sequence[Reference]) -> bool:

@@ -210,26 +210,28 @@ class Images:
                 self._reload(str(changed))
         return before if before != image_id else None
 
-    async def untag(self, reference: Reference) -> None:
-        """Take a name away: the digest if it has one, else the tag. Nothing else goes with it. Raises NotFound."""
+    async def untag(self, *references: Reference) -> None:
+        """Take names away, all at once: of each the digest if it has one, else the tag. Raises NotFound."""
         async with self._changes:
-            if reference.digest:
-                image_id = self._digests.get(f"{reference.name}@{reference.digest}")
-                sql, key = "DELETE FROM repo_digests WHERE name = ? AND digest = ?", str(reference.digest)
-            else:
-                image_id = self._tags.get(f"{reference.name}:{reference.tag}")
-                sql, key = "DELETE FROM tags WHERE name = ? AND tag = ?", reference.tag
-            if image_id is None:
-                _missing(reference.familiar)
-            await self._database.write(lambda connection: connection.execute(sql, (reference.name, key)), durable=True)
-            self._reload(str(image_id))
+            holders = set()
+            for each in references:
+                known, key = (self._digests, each.digest) if each.digest else (self._tags, each.tag)
+                mark = "@" if each.digest else ":"
+                holders.add(known.get(f"{each.name}{mark}{key}") or _missing(each.familiar).id)
+            await self._database.write(lambda connection: _untag(connection, references), durable=True)
+            for image_id in holders:
+                self._reload(image_id)
 
-    async def hide(self, image_id: str) -> None:
-        """Take an image away with all its names; its rows stay until `forget`. Raises NotFound."""
+    async def hide(self, image: Image) -> None:
+        """Take an image away with all its names, in one step; its rows stay until `forget`.
+
+        Raises NotFound, and Conflict when its names are not those of `image` any more.
+        """
         async with self._changes:
-            self.by_id(image_id)
-            await self._database.write(lambda connection: _hide(connection, image_id), durable=True)
-            self._reload(image_id)
+            if self.by_id(image.id).references != image.references:
+                raise Conflict(f"image {image.id.short} was given other names meanwhile")
+            await self._database.write(lambda connection: _hide(connection, image.id), durable=True)
+            self._reload(image.id)
 
     async def forget(self, image_ids: Sequence[str]) -> None:
         """Delete the rows of hidden images. The caller holds the lock on changes."""
@@ -341,6 +343,14 @@ def _tag(connection: sqlite3.Connection, image_id: str, reference: Reference) ->
             (reference.name, reference.digest, image_id),
         )
     connection.execute("UPDATE images SET tagged_at = ?, hidden = 0 WHERE id = ?", (time.time_ns(), image_id))
+
+
+def _untag(connection: sqlite3.Connection, references: Sequence[Reference]) -> None:
+    for each in references:
+        if each.digest:
+            connection.execute("DELETE FROM repo_digests WHERE name = ? AND digest = ?", (each.name, each.digest))
+        else:
+            connection.execute("DELETE FROM tags WHERE name = ? AND tag = ?", (each.name, each.tag))
 
 
 def _hide(connection: sqlite3.Connection, image_id: str) -> None:
