@@ -209,7 +209,12 @@ class TestExec:
         container = create("sleep", "1000")
         body = {"Cmd": ["sleep", "1000"], "AttachStdout": True}
         made = await engine.post(f"/containers/{container}/exec", body)
+
+        async def runs():
+            return (await engine.get(f"/exec/{made['Id']}/json"))["Pid"]
+
         async with await engine.hijack("POST", f"/exec/{made['Id']}/start", {"Detach": False}) as stream:
+            await eventually_async(runs)
             await engine.post(f"/containers/{container}/kill")
             assert await asyncio.wait_for(stream.read(), 10) == b""
 
@@ -252,14 +257,14 @@ class TestLogs:
         host = {"NetworkMode": "none", "LogConfig": {"Type": "", "Config": {"max-size": "200k", "max-file": "2"}}}
         script = "i=0; while [ $i -lt 40000 ]; do echo line $i; i=$((i+1)); done; read x"
         container = create("sh", "-c", script, OpenStdin=True, HostConfig=host)
-        lines: list[bytes] = []
+        found = b""
         path = f"/containers/{container}/logs?stdout=1&follow=1"
         async with engine.stream("GET", path, timeout=None) as response:
             async for _, piece in demultiplex(response.content):
-                lines += piece.splitlines()
-                if lines[-1] == b"line 39999":
+                found += piece
+                if found.endswith(b"line 39999\n"):
                     break
-        assert lines == [b"line %d" % number for number in range(40000)]
+        assert found.splitlines() == [b"line %d" % number for number in range(40000)]
         folder = native_engine.root / "containers" / container
         eventually(lambda: list(folder.glob("ctr.log.*")), what="the log is rotated")
         assert len(list(folder.glob("ctr.log*"))) <= 2

@@ -70,7 +70,8 @@ async def begin(engine: "Engine", tools: Tools, roots: Roots, container: Contain
             paths,
             tty=container.is_tty,
             stdin=bool(config.get("OpenStdin")),
-            stdin_once=bool(config.get("StdinOnce")),
+            # A terminal has no end of input: who detaches may come back.
+            stdin_once=bool(config.get("StdinOnce")) and not container.is_tty,
         )
         if key:
             tools.filters.keep(key, engine.layout.runtime / container.id)
