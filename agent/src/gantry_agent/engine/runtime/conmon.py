@@ -207,7 +207,7 @@ def _say_go(pipe: BinaryIO) -> None:
 
 
 async def _read_line(pipe: BinaryIO) -> bytes:
-    """Read up to a newline or the end."""
+    """The first line, or all up to the end. A short exec's conmon may have said its exit code behind it already."""
     loop = asyncio.get_running_loop()
     descriptor = pipe.fileno()
     os.set_blocking(descriptor, False)
@@ -215,7 +215,7 @@ async def _read_line(pipe: BinaryIO) -> bytes:
     loop.add_reader(descriptor, ready.set)
     found = bytearray()
     try:
-        while not found.endswith(b"\n") and len(found) < MAX_REPORT:
+        while b"\n" not in found and len(found) < MAX_REPORT:
             await ready.wait()
             ready.clear()
             try:
@@ -227,4 +227,4 @@ async def _read_line(pipe: BinaryIO) -> bytes:
             found += piece
     finally:
         loop.remove_reader(descriptor)
-    return bytes(found)
+    return bytes(found.partition(b"\n")[0])
