@@ -177,7 +177,7 @@ def _opaque(path: Path) -> bool:
 @pytest.mark.parametrize(
     ("damage", "words"),
     [
-        (lambda plain: b"garbage" * 200, "a header"),
+        (lambda plain: b"garbage" * 200, "no tar archive"),
         (lambda plain: plain[:1000], "ends inside"),
         (lambda plain: gzip.compress(plain)[:-20], "too early"),
         (lambda plain: gzip.compress(plain)[:200] + b"\xff" * 60_000, "damaged|early"),

@@ -5,6 +5,7 @@ import json
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from datetime import UTC, datetime
+from pathlib import Path
 
 from aiohttp import web
 
@@ -37,7 +38,7 @@ async def stat(engine: Engine, request: web.Request) -> web.StreamResponse:
     """What lies at a path, in a header."""
     container, path = _container(engine, request), _path(request)
     async with engine.containers.roots.view(container) as merged:
-        return web.Response(headers={STAT_HEADER: await _stat(request, view_of(container, merged), path)})
+        return web.Response(headers={STAT_HEADER: await _stat(request, _view(engine, container, merged), path)})
 
 
 @routes("GET", "/containers/{name}/archive")
@@ -45,7 +46,7 @@ async def read(engine: Engine, request: web.Request) -> web.StreamResponse:
     """The tar of a path."""
     container, path = _container(engine, request), _path(request)
     async with engine.containers.roots.view(container) as merged:
-        view = view_of(container, merged)
+        view = _view(engine, container, merged)
         headers = {STAT_HEADER: await _stat(request, view, path)}
         engine.containers.tell(container, "archive-path")
         return await _stream(request, archive.read_path(view, path), headers)
@@ -58,7 +59,7 @@ async def write(engine: Engine, request: web.Request) -> web.StreamResponse:
     check_writable(container, path)
     user = str(container.config.get("User") or "") if flag(request, "copyUIDGID") else ""
     async with engine.containers.roots.view(container) as merged:
-        view = view_of(container, merged)
+        view = _view(engine, container, merged)
         try:
             await archive.write_path(
                 view,
@@ -88,8 +89,7 @@ async def diff(engine: Engine, request: web.Request) -> web.StreamResponse:
     """What the container changed in its image."""
     container = _container(engine, request)
     links = engine.store.images.stack(container.image_id)
-    lowers: View | None = lowers_of(engine.layout, container, links) if links else None
-    found = await changes(upper_of(engine.layout, container), lowers)
+    found = await changes(upper_of(engine.layout, container), lowers_of(engine.layout, container, links))
     return web.json_response([{"Path": path, "Kind": kind} for kind, path in found])
 
 
@@ -120,6 +120,10 @@ async def make_image(engine: Engine, request: web.Request) -> web.StreamResponse
 
 def _container(engine: Engine, request: web.Request) -> Container:
     return engine.containers.get(request.match_info["name"])
+
+
+def _view(engine: Engine, container: Container, merged: Path) -> View:
+    return view_of(container, merged, engine.networks.files(container) if container.state.started_at else {})
 
 
 def _path(request: web.Request) -> str:

@@ -2,10 +2,11 @@
 
 import os
 import posixpath
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from gantry_agent.engine.errors import Forbidden
+from gantry_agent.engine.layers.overlay import foundation
 from gantry_agent.engine.layers.pack import View, layers_view
 from gantry_agent.engine.layout import Layout
 
@@ -18,17 +19,17 @@ def upper_of(layout: Layout, container: Container) -> Path:
 
 
 def lowers_of(layout: Layout, container: Container, links: Sequence[str]) -> View:
-    """The image below it. `links`: of the image's layers, top first."""
-    return layers_view(links, layout.links, layout.container(container.id) / "merged")
+    """What lies below it. `links`: of the image's layers, top first."""
+    below = [*links, str(foundation(layout.links))]
+    return layers_view(below, layout.links, layout.container(container.id) / "merged")
 
 
-def view_of(container: Container, merged: Path) -> View:
-    """What the container sees. A running one is joined: its volumes and tmpfs are there. For one that does not run,
-    whose root is mounted at `merged`, volumes and binds are put in their places for the worker alone.
+def view_of(container: Container, merged: Path, files: Mapping[str, Path]) -> View:
+    """What the container sees, its root being mounted at `merged`: volumes, binds and the files the engine keeps for
+    it (`files`: path in the container → path here) are put in their places for the worker alone.
     """
-    if container.is_running:
-        return {"kind": "process", "pid": container.state.pid, "started": container.state.pid_started}
-    binds = [
+    binds = [[str(source), target, "read-only"] for target, source in files.items() if source.exists()]
+    binds += [
         [mount.source, mount.target, "writable" if mount.writable else "read-only"]
         for mount in container.mounts
         if mount.kind != "tmpfs" and mount.source and os.path.exists(mount.source)

@@ -57,7 +57,7 @@ async def commit(engine: Engine, container: Container, options: CommitOptions) -
         async with store.lease():
             parent = store.images.by_id(container.image_id)
             base = parent.chains[-1] if parent.chains else None
-            lowers = lowers_of(engine.layout, container, links) if links else None
+            lowers = lowers_of(engine.layout, container, links)
             async with aclosing(pack_diff(upper_of(engine.layout, container), lowers)) as chunks:
                 file = await in_thread(chunks, lambda archive: receive(archive, folder / "archive"))
             diff_id, blob = await add_layer(engine, file, base, None)

@@ -66,10 +66,11 @@ def read_path(path: bytes, out: int) -> None:
 class FolderExtractor(Extractor):
     """Merges an archive into a folder, by Docker's rules of who replaces whom."""
 
-    def __init__(self, limits: Limits, *, keeps_kinds: bool, owner: tuple[int, int] | None) -> None:
+    def __init__(self, limits: Limits, *, keeps_kinds: bool, owner: tuple[int, int] | None, base: bytes) -> None:
         super().__init__(limits, is_layer=False)
         self._keeps_kinds = keeps_kinds
         self._owner = owner
+        self._base = base
 
     def add(self, member: Any, reader: TarReader) -> None:
         """Write one member, unless it would turn a folder into something else where that is not wanted."""
@@ -87,10 +88,11 @@ class FolderExtractor(Extractor):
             was_folder = stat.S_ISDIR(os.lstat(path).st_mode)
         except OSError:
             return
+        shown = _text(posixpath.join(self._base, path))
         if was_folder and not is_folder:
-            raise ExtractError(f'cannot overwrite directory "/{_text(path)}" with non-directory "/{_text(path)}"')
+            raise ExtractError(f'cannot overwrite directory "{shown}" with non-directory')
         if is_folder and not was_folder:
-            raise ExtractError(f'cannot overwrite non-directory "/{_text(path)}" with directory "/{_text(path)}"')
+            raise ExtractError(f'cannot overwrite non-directory "{shown}" with directory')
 
 
 def open_target(path: bytes) -> None:
@@ -117,7 +119,7 @@ def owner_of(user: str) -> tuple[int, int]:
 def absolute_of(path: bytes) -> bytes:
     """The path from the root, cleaned, with the / or /. at its end kept."""
     clean = posixpath.normpath(b"/" + path.lstrip(b"/"))
-    if path.endswith(b"/."):
+    if path.endswith(b"/.") or path == b".":
         return clean.rstrip(b"/") + b"/."
     return clean if clean == b"/" or not path.endswith(b"/") else clean + b"/"
 

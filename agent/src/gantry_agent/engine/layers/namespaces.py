@@ -30,23 +30,6 @@ def own_mounts() -> None:
     mount_raw("", "/", "", MS_REC | MS_PRIVATE)
 
 
-def join_mounts(pid: int, started: int) -> None:
-    """See the mounts of a process, told from another of the same number by its start time. Raises OSError."""
-    descriptor = os.pidfd_open(pid)
-    try:
-        if started and started_at(pid) != started:
-            raise ProcessLookupError(3, "the process has ended")
-        _check(_libc.setns(descriptor, CLONE_NEWNS))
-    finally:
-        os.close(descriptor)
-
-
-def started_at(pid: int) -> int:
-    """A process' start in clock ticks (/proc/PID/stat, field 22)."""
-    with open(f"/proc/{pid}/stat") as file:
-        return int(file.read().rpartition(")")[2].split()[19])
-
-
 def bind(source: int, target: int, *, recursive: bool = True) -> None:
     """Bind what one descriptor stands for onto what another does."""
     mount_raw(f"/proc/self/fd/{source}", f"/proc/self/fd/{target}", "", MS_BIND | (MS_REC if recursive else 0))
@@ -65,8 +48,8 @@ def open_in_root(root: int, path: bytes, flags: int) -> int:
 def drop_capabilities(*, keep_admin: bool = False) -> None:
     """Keep only what writing files of any owner and kind takes.
 
-    Without CAP_SYS_PTRACE, and with fewer capabilities than the host's processes have, /proc/PID/root of a container
-    that sees the host's processes is closed to this process (ptrace(2), "access mode checking").
+    Even if somebody bound a /proc into the tree: /proc/PID/root of the host's processes is closed to one that has
+    fewer capabilities than they and no CAP_SYS_PTRACE (ptrace(2), "access mode checking").
     """
     wanted = FILE_CAPABILITIES | (SYS_ADMIN if keep_admin else 0)
     header = (ctypes.c_uint32 * 2)(CAPABILITY_VERSION, 0)

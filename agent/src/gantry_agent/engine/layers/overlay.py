@@ -1,7 +1,14 @@
-"""Mounting a stack of layers with a writable one on top, for the engine: one thread makes all mounts."""
+"""Mounting a stack of layers with a writable one on top, for the engine: one thread makes all mounts.
+
+Below a container's image lies one more layer, the same for all: the empty files and folders that a runtime mounts
+things on. Made there, they are no changes of the container's own (Docker's "init layer"); where an image has them
+itself, the image's are seen.
+"""
 
 import asyncio
+import contextlib
 import ctypes
+import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,12 +19,35 @@ from .mounting import mount_here, unmount_here
 CLONE_FS = 0x200
 
 
+FOUNDATION_FOLDERS = ("dev", "dev/pts", "dev/shm", "etc", "proc", "sys")
+FOUNDATION_FILES = (".dockerenv", "dev/console", "etc/hostname", "etc/hosts", "etc/resolv.conf")
+
+
 async def mount(links: Sequence[str], links_folder: Path, upper: Path, work: Path, merged: Path) -> None:
     """Mount `links` (top first, relative to `links_folder`) below `upper` at `merged`; the folders are made.
 
     Raises Internal.
     """
-    await _in_thread(mount_here, links, links_folder, upper, work, merged)
+    await _in_thread(_mount, links, links_folder, upper, work, merged)
+
+
+def _mount(links: Sequence[str], links_folder: Path, upper: Path, work: Path, merged: Path) -> None:
+    mount_here([*links, str(foundation(links_folder))], links_folder, upper, work, merged)
+
+
+def foundation(links_folder: Path) -> Path:
+    """The layer below every image, made when it is missing."""
+    folder = links_folder.with_name("foundation")
+    if not folder.exists():
+        new = links_folder.with_name("tmp") / f"foundation-{os.getpid()}"
+        for name in ("", *FOUNDATION_FOLDERS):
+            (new / name).mkdir(mode=0o755, parents=True, exist_ok=True)
+        for name in FOUNDATION_FILES:
+            (new / name).touch(mode=0o755 if name in (".dockerenv", "dev/console") else 0o644)
+        (new / "etc/mtab").symlink_to("/proc/mounts")
+        with contextlib.suppress(FileExistsError):
+            new.rename(folder)
+    return folder
 
 
 async def view(links: Sequence[str], links_folder: Path, merged: Path) -> None:

@@ -285,7 +285,11 @@ def _size(header: bytes) -> int:
         raise TarError("the archive ends inside a header")
     # The low half of Adler-32 is one plus the sum of the bytes, modulo 65521: the checksum tar wants, made in C.
     total = (zlib.adler32(header) & 0xFFFF) - sum(header[148:156]) + 8 * 32 - 1
-    if (_number(header[148:156]) - total) % 65521:
+    try:
+        is_wrong = (_number(header[148:156]) - total) % 65521
+    except TarError:
+        is_wrong = 1
+    if is_wrong:
         raise TarError("a header with a wrong checksum: this is no tar archive, or a damaged one")
     size = _number(header[124:136])
     if size < 0:

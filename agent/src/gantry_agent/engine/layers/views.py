@@ -2,9 +2,11 @@
 
 A view travels in the job as JSON, one of
     {"kind": "folder", "path": …, "binds": […]}              a folder of the host, such as a mounted root. A bind is
-        [source, target, "writable" or "read-only"]: volumes of a container that does not run, for this worker alone
+        [source, target, "writable" or "read-only"]: a container's volumes, for this worker alone
     {"kind": "stack", "links": […], "links_folder": …, "merged": …}     layers, mounted read-only for this worker alone
-    {"kind": "process", "pid": …, "started": …}              what a running process sees: volumes and tmpfs with it
+
+A running container's mount namespace is not joined: its /proc and /dev are no files of its own, and a link through a
+/proc that shows the host's processes would lead out. As with Docker, its tmpfs mounts are not seen either.
 """
 
 import os
@@ -14,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from .mounting import MS_BIND, MS_RDONLY, MS_REMOUNT, mount_here, mount_raw
-from .namespaces import bind, drop_capabilities, join_mounts, open_in_root, own_mounts
+from .namespaces import bind, drop_capabilities, open_in_root, own_mounts
 
 View = dict[str, Any]
 PATH_ONLY = os.O_PATH | os.O_CLOEXEC
@@ -25,10 +27,7 @@ def enter_view(view: View, *, keep_admin: bool = False) -> None:
 
     Raises OSError, Internal.
     """
-    if view["kind"] == "process":
-        join_mounts(view["pid"], view["started"])
-        enter(".", keep_admin=keep_admin)
-    elif view["kind"] == "stack":
+    if view["kind"] == "stack":
         own_mounts()
         mount_here(view["links"], Path(view["links_folder"]), None, None, Path(view["merged"]))
         enter(view["merged"], keep_admin=keep_admin)

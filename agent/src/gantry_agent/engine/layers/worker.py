@@ -88,7 +88,9 @@ def write_path(job: Job) -> Job:
     limits = Limits(*job["limits"])
     owner = copying.owner_of(job["user"]) if job["user"] else None
     copying.open_target(os.fsencode(job["path"]))
-    extractor = copying.FolderExtractor(limits, keeps_kinds=job["keeps_kinds"], owner=owner)
+    extractor = copying.FolderExtractor(
+        limits, keeps_kinds=job["keeps_kinds"], owner=owner, base=os.fsencode(job["path"])
+    )
     extractor.extract(TarReader(Source(Pipeline(source, limits, chunks).more)))
     return {"entries": extractor.entries}
 
