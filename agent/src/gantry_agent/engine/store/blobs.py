@@ -90,7 +90,7 @@ class Blobs:
 
     def adopt(self, temporary: Path, digest: Digest) -> None:
         """A durable file becomes the blob `digest`. Blocks; called in threads."""
-        self._leases.pin(digest)
+        self._leases.pin(digest, is_new=True)
         files.move(temporary, self.path(digest))
         files.sync_folder(self._layout.blobs)
 

@@ -93,7 +93,7 @@ class Layers:
             await asyncio.shield(asyncio.to_thread(staged.discard))
 
     async def _commit(self, staged: "StagedLayer", layer: Layer) -> None:
-        self._leases.pin(layer.chain)
+        self._leases.pin(layer.chain, is_new=True)
         await self._syncs.sync()
         async with self._changes:
             if self.has(layer.chain):

@@ -62,6 +62,8 @@ class Store:
         self.images = Images(database, self.blobs, self.layers, self._leases, self._changes)
         self.used_by: Callable[[str], Sequence[User]] | None = None
         """The containers made from an image id, stopped ones too; set by who owns containers."""
+        self._owes_collection = False
+        """A collection had to leave something that a lease held."""
         self._deletions: set[asyncio.Task[None]] = set()
 
     async def open(self) -> None:
@@ -86,15 +88,17 @@ class Store:
         Then what it brought and nothing uses goes, and what a removal meanwhile had to leave.
         """
         try:
-            with self._leases.hold():
+            with self._leases.hold() as lease:
                 yield
         finally:
-            await asyncio.shield(self.collect())
+            if lease.has_additions or self._owes_collection:
+                await asyncio.shield(self.collect())
 
     async def collect(self, *, keep_hidden: bool = False) -> Freed:
         """Free what no image, container or lease uses. `keep_hidden` leaves images that lost their names."""
         freed = Freed()
         async with self._changes:
+            self._owes_collection = False
             if not keep_hidden:
                 await self._forget_images()
             gone, freed.layers = await self._drop_layers()
@@ -108,20 +112,17 @@ class Store:
 
     async def _forget_images(self) -> None:
         pinned = self._leases.pinned
-        unused = [
-            image.id
-            for image in self.images.hidden()
-            if image.id not in pinned and not (self.used_by and self.used_by(image.id))
-        ]
-        if unused:
-            await self.images.forget(unused)
+        unused = {image.id for image in self.images.hidden() if not (self.used_by and self.used_by(image.id))}
+        self._owes_collection |= bool(unused & pinned)
+        if unused - pinned:
+            await self.images.forget(sorted(unused - pinned))
 
     async def _drop_layers(self) -> tuple[list[Path], list[Layer]]:
         """Delete the rows of unused layers, take their folders away; where those are now, and the layers."""
         used = {row["chain"] for row in self.database.read("SELECT DISTINCT chain FROM image_layers")}
         unused = {layer.chain: layer for layer in self.layers.all() if layer.chain not in used}
         for pinned in self._leases.pinned:
-            unused.pop(Digest(pinned), None)
+            self._owes_collection |= unused.pop(Digest(pinned), None) is not None
         if not unused:
             return [], []
         self.layers.going.update(unused)
@@ -151,9 +152,12 @@ class Store:
         used = sweep.blobs_in_use(self.database)
         gone, size = [], 0
         for start in range(0, len(names), BATCH):
-            keep = used | self._leases.pinned
+            pinned = self._leases.pinned
             for name in names[start : start + BATCH]:
-                if f"sha256:{name}" not in keep:
+                digest = f"sha256:{name}"
+                if digest not in used and digest in pinned:
+                    self._owes_collection = True
+                elif digest not in used:
                     target = files.temporary(self.layout.tmp, "gone")
                     path = self.layout.blobs / name
                     size += path.stat().st_size
