@@ -131,11 +131,12 @@ async def test_mounts_in_every_spelling(place: Place, tmp_path: Path) -> None:
     )
     assert missing.is_dir()
     found = {mount.target: mount for mount in container.mounts}
-    assert set(found) == {"/bind", "/named", "/tmp2", "/other/deep", "/other", "/image"}
+    assert set(found) == {"/bind", "/named", "/tmp2", "/other/deep", "/other", "/run", "/image"}
     assert (found["/bind"].kind, found["/bind"].writable, found["/bind"].propagation) == ("bind", False, "rslave")
     assert (found["/named"].name, found["/named"].no_copy) == ("named", True)
     assert found["/named"].source == str(place.volumes.path("named"))
     assert found["/tmp2"].options == ["nosuid", "nodev", "noexec", "size=1024", "mode=700"]
+    assert found["/run"].options == ["nosuid", "nodev", "rw", "size=64m", "exec"]
     assert place.volumes.get(found["/other/deep"].name).labels["a"] == "b"
     assert found["/image"].is_anonymous
     assert [mount.target for mount in container.mounts].index("/other") < [

@@ -103,7 +103,8 @@ def _resolve_others(containers: "Containers", container: Container) -> None:
         try:
             found = containers.get(other)
         except NotFound:
-            raise NotFound(f"No such container: {other}") from None
+            # Not 404, which makes the docker command line pull the image and ask again.
+            raise InvalidArgument(f"No such container: {other}") from None
         if found.id == container.id:
             raise Conflict(f"cannot join own {mode}")
         if mode == "IpcMode" and found.host_config.get("IpcMode") not in ("shareable", "host"):

@@ -147,7 +147,7 @@ def _text(file: BinaryIO) -> str:
 def share(folder: Path) -> None:
     """Make a folder a shared mount of its own: what is mounted or unmounted below it on the host then is so in the
     mount namespaces of helpers too, where the host's root is private. Raises OSError."""
-    if not os.path.ismount(folder):
+    if not _is_mounted(folder):
         path = os.fsencode(folder)
         _check(_libc.mount(path, path, None, ctypes.c_ulong(MS_BIND), None), f"mounting {folder} on itself")
         _check(_libc.mount(None, path, None, ctypes.c_ulong(MS_PRIVATE), None), f"making {folder} private")
@@ -157,6 +157,13 @@ def share(folder: Path) -> None:
 def unshare(folder: Path) -> None:
     """The inverse of `share`; a folder with mounts below it stays as it is."""
     _libc.umount2(os.fsencode(folder), 0)
+
+
+def _is_mounted(folder: Path) -> bool:
+    """Whether something is mounted there. os.path.ismount does not see a bind of the same filesystem."""
+    target = str(folder).translate({32: "\\040", 9: "\\011", 10: "\\012", 92: "\\134"})
+    with open("/proc/self/mountinfo") as lines:
+        return any(line.split(" ", 5)[4] == target for line in lines)
 
 
 def _unshare_folder() -> None:

@@ -49,9 +49,8 @@ def wanted(container: Container, find: Callable[[str], Container]) -> list[Wish]
     own = [
         *(_bind(str(text), str(host.get("VolumeDriver") or "local")) for text in host.get("Binds") or ()),
         *(_mount(each) for each in host.get("Mounts") or ()),
+        *(_tmpfs(str(target), str(options)) for target, options in (host.get("Tmpfs") or {}).items()),
     ]
-    own += (temporary := [_tmpfs(str(target), str(options)) for target, options in (host.get("Tmpfs") or {}).items()])
-    tmpfs = {wish.mount.target for wish in temporary}
     for wish in own:
         if wish.mount.target in found:
             raise InvalidArgument(f"Duplicate mount point: {wish.mount.target}")
@@ -64,9 +63,7 @@ def wanted(container: Container, find: Callable[[str], Container]) -> list[Wish]
         if place not in found:
             mount = MountPoint(kind="volume", source="", target=place, is_anonymous=True)
             found[place] = Wish(mount, driver=str(host.get("VolumeDriver") or "local"))
-    # HostConfig.Tmpfs is checked here and mounted by the runtime: Docker's inspect does not list it among Mounts.
-    kept = (wish for target, wish in found.items() if target not in tmpfs)
-    return sorted(kept, key=lambda wish: wish.mount.target.count("/"))
+    return sorted(found.values(), key=lambda wish: wish.mount.target.count("/"))
 
 
 def _bind(text: str, driver: str) -> Wish:
