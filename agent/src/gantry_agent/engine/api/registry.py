@@ -1,11 +1,13 @@
 """Registries over the API: pull, push, login, search, and what a registry says of an image."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from aiohttp import web
 
 from gantry_agent.engine.core import Engine
-from gantry_agent.engine.errors import InvalidArgument
+from gantry_agent.engine.errors import EngineError, Forbidden, Internal, InvalidArgument, Unauthorized, Unavailable
 from gantry_agent.engine.images.progress import Progress
 from gantry_agent.engine.images.pull import pull, pull_all
 from gantry_agent.engine.images.push import push
@@ -44,7 +46,8 @@ async def _pull_image(engine: Engine, request: web.Request) -> web.StreamRespons
     elif tag:
         reference = reference.with_tag(tag)
     work = pull if tag or _says_which(name) else pull_all
-    return await stream_progress(request, lambda progress: work(engine, reference, platform, credentials, progress))
+    with _as_docker():
+        return await stream_progress(request, lambda progress: work(engine, reference, platform, credentials, progress))
 
 
 @routes("POST", "/images/{name:.+}/push")
@@ -69,7 +72,9 @@ async def push_image(engine: Engine, request: web.Request) -> web.StreamResponse
 @routes("POST", "/auth")
 async def login(engine: Engine, request: web.Request) -> web.StreamResponse:
     """Check credentials with their registry."""
-    token = await engine.registry.login(Credentials.of_json(await body_of(request)))
+    credentials = Credentials.of_json(await body_of(request))
+    with _as_docker((Unavailable,)):
+        token = await engine.registry.login(credentials)
     return web.json_response({"Status": "Login Succeeded", "IdentityToken": token})
 
 
@@ -79,13 +84,14 @@ async def distribution(engine: Engine, request: web.Request) -> web.StreamRespon
     reference = Reference.parse(request.match_info["name"])
     credentials = _forgiving(request.headers.get("X-Registry-Auth", ""))
     sources = Sources(engine.registry.repositories(reference, credentials))
-    fetched = await sources.manifest(reference.digest or reference.tag)
-    document = parse(fetched.content, fetched.media_type)
-    if isinstance(document, Index):
-        platforms = [each.platform for each in document.manifests if each.platform]
-    else:
-        config = ImageConfig.parse(await sources.small_blob(document.config.digest, document.config.size))
-        platforms = [config.platform]
+    with _as_docker():
+        fetched = await sources.manifest(reference.digest or reference.tag)
+        document = parse(fetched.content, fetched.media_type)
+        if isinstance(document, Index):
+            platforms = [each.platform for each in document.manifests if each.platform]
+        else:
+            config = ImageConfig.parse(await sources.small_blob(document.config.digest, document.config.size))
+            platforms = [config.platform]
     descriptor = {"mediaType": document.media_type, "digest": fetched.digest, "size": len(fetched.content)}
     return web.json_response({"Descriptor": descriptor, "Platforms": [_platform_json(each) for each in platforms]})
 
@@ -99,8 +105,19 @@ async def search(engine: Engine, request: web.Request) -> web.StreamResponse:
         raise InvalidArgument(f"Limit {limit} is outside the range of [1, {MOST_FOUND}]")
     wanted = filters_of(request, "is-automated", "is-official", "stars")
     credentials = _forgiving(request.headers.get("X-Registry-Auth", ""))
-    found = await engine.registry.search(term, limit, credentials)
+    with _as_docker():
+        found = await engine.registry.search(term, limit, credentials)
     return web.json_response([each for each in map(_search_result, found) if _is_wanted(each, wanted)])
+
+
+@contextmanager
+def _as_docker(kinds: tuple[type[EngineError], ...] = (Unauthorized, Forbidden, Unavailable)) -> Iterator[None]:
+    """What a registry refused, or that it is away, is 500 with Docker: clients take 401 and 503 for the engine's own
+    words, and `docker pull` would ask for a password."""
+    try:
+        yield
+    except kinds as exc:
+        raise Internal(exc.message) from exc
 
 
 def _search_result(found: dict[str, Any]) -> dict[str, Any]:
