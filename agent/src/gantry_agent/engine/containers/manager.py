@@ -20,7 +20,7 @@ from gantry_agent.engine.runtime.conmon import Conmon, Paths
 from gantry_agent.engine.runtime.exits import Exits
 from gantry_agent.engine.runtime.oci_runtime import OciRuntime
 
-from . import adoption, changes, create, restarts, running
+from . import adoption, changes, create, log_keeping, restarts, running
 from .model import Container, Status
 from .roots import Roots
 from .roster import Roster
@@ -80,6 +80,7 @@ class Containers:
     async def resume(self) -> None:
         """Once networks and volumes are open: deaths of the meantime, restarts, and removals that were begun."""
         await adoption.resume(self._engine, self)
+        self._engine.spawn(log_keeping.keep(self.running, self.conmon_paths, self._engine.config), "keeper of logs")
 
     async def close(self) -> None:
         """Watch no more."""
@@ -111,6 +112,10 @@ class Containers:
 
     def all(self) -> list[Container]:
         return self.roster.all()
+
+    def running(self) -> list[Container]:
+        """Those that have a process."""
+        return [each for each in self.roster.all() if each.is_running]
 
     def lock(self, container: Container) -> asyncio.Lock:
         """Who changes a container holds it."""

@@ -108,16 +108,13 @@ def oom_kills(container: Container) -> int:
 def refusal(container: Container, said: str, runtime: str) -> StartFailed:
     """What the runtime said, in the words and with the exit code that clients of Docker know."""
     lower = said.lower()
-    missing = "not found in $path" in lower or re.search(
-        r"(executable file|exec|stat) .*no such file or directory", lower
-    )
-    if missing:
-        text = f'exec: "{container.path}": executable file not found in $PATH'
-        return StartFailed(_worded(text), 127, 400)
-    if "permission denied" in lower or "is a directory" in lower:
-        return StartFailed(_worded(f'exec: "{container.path}": {said}: permission denied'), 126, 400)
+    bare = re.sub(r": (permission denied|operation not permitted|not a directory)$", "", said, flags=re.IGNORECASE)
+    if "not found in $path" in lower or re.search(r"(executable|exec|stat) .*no such file or directory", lower):
+        return StartFailed(_worded(f'exec: "{container.path}": executable file not found in $PATH'), 127, 400)
+    if re.search(r"permission denied|is a directory|open executable: operation not permitted", lower):
+        return StartFailed(_worded(f'exec: "{container.path}": {bare}: permission denied'), 126, 400)
     if "not a directory" in lower:
-        return StartFailed(_worded(f"{said}: not a directory"), 127, 400)
+        return StartFailed(_worded(f"{bare}: not a directory"), 127, 400)
     return StartFailed(_worded(f"{runtime}: {said}"), 128)
 
 

@@ -7,6 +7,8 @@ from gantry_agent.engine.errors import InvalidArgument, Unsupported
 from gantry_agent.engine.runtime.processes import signal_number
 from gantry_agent.engine.runtime.spec import capabilities, document, process, resources
 
+from . import log_keeping
+
 CONFIG: dict[str, Any] = {
     "Hostname": "",
     "Domainname": "",
@@ -130,7 +132,7 @@ def config_of(body: Mapping[str, Any], image: Mapping[str, Any]) -> dict[str, An
 
 def host_config_of(body: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
     """A container's HostConfig with its defaults, and warnings. Raises InvalidArgument, Conflict, Unsupported."""
-    given = body.get("HostConfig") or {}
+    given = {} if body.get("HostConfig") is None else body["HostConfig"]
     if not isinstance(given, dict):
         raise InvalidArgument("HostConfig must be an object")
     found = {name: _typed("HostConfig", given, name, default) for name, default in HOST.items()}
@@ -190,7 +192,10 @@ def _check_modes(host: Mapping[str, Any]) -> None:
         raise InvalidArgument("conflicting options: port publishing and the container type network mode")
     if host["LogConfig"]["Type"] not in ("json-file", "local", "k8s-file", ""):
         raise InvalidArgument(f"logger: no log driver named '{host['LogConfig']['Type']}' is registered")
-    if host["Privileged"] and host["Runtime"] not in ("", "crun", "runc", "io.containerd.runc.v2"):
+    options = host["LogConfig"]["Config"] or {}
+    log_keeping.size_of(options.get("max-size"), 1)
+    log_keeping.number_of(options.get("max-file"), 1)
+    if host["Runtime"] not in ("", "crun", "runc", "io.containerd.runc.v2"):
         raise InvalidArgument(f"unknown or invalid runtime name: {host['Runtime']}")
 
 
