@@ -105,7 +105,8 @@ def is_alive(pid: int) -> bool:
 
 def test_status_tells_of_it(agent: Agent) -> None:
     agent.start()
-    assert f"engine: Gantry native, {agent.socket}" in agent.status()
+    assert "engine: Gantry native" in agent.status()
+    eventually(lambda: f"engine: Gantry native, {agent.socket}" in agent.status(), what="its socket is told")
 
 
 def test_a_killed_engine_is_started_again(agent: Agent) -> None:

@@ -107,8 +107,10 @@ def describe(state: State) -> str:
 
 
 def _engine_words(status: dict[str, Any]) -> str:
-    socket = status.get("engine") or "none found"
-    return f"Gantry native, {socket}" if status.get("native") else str(socket)
+    socket = status.get("engine")
+    if status.get("native"):
+        return f"Gantry native, {socket or 'starting'}"
+    return str(socket or "none found")
 
 
 def is_running(pid: int) -> bool:

@@ -1,17 +1,19 @@
-"""The fleet that the browser tests share: one Gantry over TLS, two hosts that joined as a user makes them join.
+"""The fleet that the browser tests share: one Gantry over TLS, three hosts, of which a user made the second join.
 
     up             Gantry itself (tests.support.up.Up), serving on the address of a network namespace
     there          that namespace: the second host lives in it, with an engine and an agent of its own
-    engines        {"first": Dockerd, "second": Dockerd}
-    shop           a registry both engines reach, with busybox in it
+    engines        {"first": OwnEngine, Gantry's native one, "second": Dockerd, "third": Podman}
+    shop           a registry all engines reach, with busybox in it
     page, context  Playwright's, signed in as the administrator "ada"
 
-The first administrator and both hosts are made by clicking, in `fleet`; the tests of that are in
-test_first_steps.py.
+The first administrator and the first two hosts are made by clicking, in `fleet`; the tests of that are in
+test_first_steps.py. The third is enrolled behind the pages.
 """
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -21,9 +23,11 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from tests.conftest import need
-from tests.support.engines import Dockerd
+from tests.faults.agents import joined
+from tests.support.engines import Dockerd, EngineProcess, Native, Podman
 from tests.support.images import TestImage
 from tests.support.netns import NetworkNamespace
+from tests.support.own_engine import OwnEngine
 from tests.support.registry import Registry
 from tests.support.up import Up
 
@@ -36,7 +40,7 @@ class Fleet:
 
     up: Up
     there: NetworkNamespace
-    engines: dict[str, Dockerd]
+    engines: dict[str, EngineProcess]
     state: Any = None  # the administrator's cookies
     lines: list[str] = field(default_factory=list)  # enrolment lines as shown
 
@@ -65,13 +69,10 @@ def shop(there: NetworkNamespace, busybox_archive: TestImage) -> Iterator[Regist
 @pytest.fixture(scope="session")
 def fleet(there: NetworkNamespace, browser: Browser) -> Iterator[Fleet]:
     """Starts Gantry, makes the first administrator by the printed link, adds the second host by its line."""
-    need(Dockerd.why_not())
-    with (
-        Dockerd() as first,
-        Dockerd(netns=there.name) as second,
-        Up("--engine", f"unix://{first.socket}", address=there.outside, tls=True) as up,
-    ):
-        fleet = Fleet(up, there, {"first": first, "second": second})
+    need(Dockerd.why_not(), Podman.why_not(), Native.why_not())
+    up = Up("--engine", "native", address=there.outside, tls=True)
+    with OwnEngine(up.home.path) as first, Dockerd(netns=there.name) as second, Podman() as third, up:
+        fleet = Fleet(up, there, {"first": first, "second": second, "third": third})
         context = browser.new_context(ignore_https_errors=True)
         page = context.new_page()
         make_administrator(page, up.link)
@@ -80,8 +81,10 @@ def fleet(there: NetworkNamespace, browser: Browser) -> Iterator[Fleet]:
         join_second_host(page, fleet)
         context.close()
         try:
-            yield fleet
+            with joined(up, "third", third.socket):
+                yield fleet
         finally:
+            first.clear()
             leave(fleet)
 
 
@@ -130,9 +133,6 @@ def run_line(fleet: Fleet, line: str, *options: str) -> subprocess.CompletedProc
 
 def leave(fleet: Fleet) -> None:
     """End the second host's agent, which the line has left running in the background."""
-    import os
-    import signal
-
     for pid in fleet.up.pids("agent"):
         try:
             os.kill(pid, signal.SIGKILL)
@@ -146,7 +146,7 @@ def up(fleet: Fleet) -> Up:
 
 
 @pytest.fixture
-def engines(fleet: Fleet) -> dict[str, Dockerd]:
+def engines(fleet: Fleet) -> dict[str, EngineProcess]:
     return fleet.engines
 
 
@@ -175,7 +175,7 @@ def page(context: BrowserContext) -> Iterator[Page]:
 
 @pytest.fixture
 def loaded(fleet: Fleet, shop: Registry, busybox_archive: TestImage) -> str:
-    """The reference of busybox, present on both engines."""
+    """The reference of busybox, present on all engines."""
     reference = shop.reference("gantry/busybox:1")
     for engine in fleet.engines.values():
         if engine.request("GET", f"/images/{reference}/json")[0] != 200:

@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from tests.browser.fleet.conftest import Fleet
-from tests.support.engines import Dockerd, unique
+from tests.support.engines import EngineProcess, unique
 from tests.support.images import busybox
 from tests.support.registry import Registry, SlowRegistry
 from tests.support.up import Up
@@ -58,11 +58,12 @@ def pull(page: Page, reference: str, *hosts: str) -> str:
     return page.url
 
 
+@pytest.mark.parametrize("host", ["first", "second"])
 def test_a_pull_is_seen_by_two_browsers_layer_by_layer(
-    page: Page, other: Page, slow_image: tuple[SlowRegistry, str]
+    page: Page, other: Page, slow_image: tuple[SlowRegistry, str], host: str
 ) -> None:
     slow, reference = slow_image
-    address = pull(page, reference, "second")
+    address = pull(page, reference, host)
     expect(page.locator(".layer").first).to_be_visible()
     expect(page.locator(".layers")).to_contain_text("Downloading")
     other.goto(address)
@@ -87,11 +88,12 @@ def test_cancelling_a_pull_stops_it_on_the_host(page: Page, slow_image: tuple[Sl
     eventually(lambda: slow.connections == 0, timeout=15, what="the engine let go of the registry")
 
 
+@pytest.mark.parametrize("host", ["first", "second", "third"])
 def test_a_container_is_run_from_the_form_followed_and_entered(
-    page: Page, fleet: Fleet, loaded: str, engines: dict[str, Dockerd]
+    page: Page, fleet: Fleet, loaded: str, engines: dict[str, EngineProcess], host: str
 ) -> None:
     name = unique("web")
-    page.goto(f"/containers/run/?image={loaded}&host={fleet.host('second')}")
+    page.goto(f"/containers/run/?image={loaded}&host={fleet.host(host)}")
     page.get_by_label("Name").fill(name)
     page.get_by_label("Command").fill("sh -c 'while true; do echo tick; sleep 0.3; done'")
     page.get_by_label("Environment").fill("GREETING=hello there")
@@ -122,29 +124,30 @@ def test_a_container_is_run_from_the_form_followed_and_entered(
     columns, rows = page.locator("[data-part=size]").inner_text().split(" × ")
     page.keyboard.type("stty size\n")
     on_screen(page, rf"^{rows} {columns} *$")
-    engines["second"].cli("rm", "-f", name)
+    engines[host].cli("rm", "-f", name)
     expect(page.locator("[data-part=notice]")).to_contain_text(re.compile("stopped|removed|ended|gone"))
 
 
+@pytest.mark.parametrize("host", ["first", "second"])
 def test_what_somebody_does_with_the_docker_cli_shows_at_once(
-    page: Page, engines: dict[str, Dockerd], running: Callable[..., str]
+    page: Page, engines: dict[str, EngineProcess], running: Callable[..., str], host: str
 ) -> None:
     name = unique("cli")
     page.goto(f"/containers/?q={name}")
     expect(page.locator("main")).to_contain_text("No container matches")
-    running("first", name)
+    running(host, name)
     row = page.locator("tbody tr", has_text=name)
     expect(row).to_contain_text("running", timeout=3_000)
-    engines["first"].cli("stop", "-t", "0", name)
+    engines[host].cli("stop", "-t", "0", name)
     expect(row).to_contain_text("exited", timeout=3_000)
-    engines["first"].cli("rename", name, f"{name}-b")
+    engines[host].cli("rename", name, f"{name}-b")
     expect(row).to_contain_text(f"{name}-b", timeout=3_000)
-    engines["first"].cli("rm", f"{name}-b")
+    engines[host].cli("rm", f"{name}-b")
     expect(page.locator("main")).to_contain_text("No container matches", timeout=3_000)
 
 
 def test_what_one_reads_stays_when_somebody_removes_it(
-    page: Page, fleet: Fleet, engines: dict[str, Dockerd], running: Callable[..., str]
+    page: Page, fleet: Fleet, engines: dict[str, EngineProcess], running: Callable[..., str]
 ) -> None:
     name = unique("read")
     running("first", name, "sh", "-c", "echo last words; sleep 1000")
@@ -159,12 +162,11 @@ def test_what_one_reads_stays_when_somebody_removes_it(
 
 
 def test_several_are_stopped_at_once_and_shown_before(
-    page: Page, engines: dict[str, Dockerd], running: Callable[..., str]
+    page: Page, engines: dict[str, EngineProcess], running: Callable[..., str]
 ) -> None:
     stem = unique("bulk")
-    for n in range(2):
-        running("first", f"{stem}-{n}")
-    running("second", f"{stem}-2")
+    for n, host in enumerate(("first", "second", "third")):
+        running(host, f"{stem}-{n}")
     page.goto(f"/containers/?q={stem}")
     expect(page.locator("tbody tr")).to_have_count(3)
     page.get_by_label("Select all on this page").check()
@@ -175,13 +177,17 @@ def test_several_are_stopped_at_once_and_shown_before(
     dialog.get_by_role("button", name="Stop").click()
     for n in range(3):
         expect(page.locator("tbody tr", has_text=f"{stem}-{n}")).to_contain_text("exited", timeout=25_000)
-    assert stem not in engines["second"].cli("ps")
+    for engine in engines.values():
+        assert stem not in engine.cli("ps")
 
 
-def test_the_docker_cli_works_on_the_hosts_sockets(fleet: Fleet, up: Up, running: Callable[..., str]) -> None:
+@pytest.mark.parametrize("host", ["first", "second"])
+def test_the_docker_cli_works_on_the_hosts_sockets(
+    fleet: Fleet, up: Up, running: Callable[..., str], host: str
+) -> None:
     name = unique("sock")
-    running("second", name)
-    pk = fleet.host("second")
+    running(host, name)
+    pk = fleet.host(host)
     assert name in up.docker(pk, "ps")
     assert up.docker(pk, "exec", name, "echo", "through") == "through\n"
     assert oct(up.socket(pk).stat().st_mode)[-3:] == "600"
