@@ -2,6 +2,8 @@
 
 import json
 import subprocess
+import time
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -40,7 +42,8 @@ def name(engine: Native) -> Iterator[str]:
 def docker(engine: Native, *arguments: str, input: bytes | None = None) -> subprocess.CompletedProcess[bytes]:
     """A command whose failure is looked at: its exit status, output and errors."""
     command = ["docker", "-H", f"unix://{engine.socket}", *arguments]
-    return subprocess.run(command, input=input, capture_output=True, timeout=60, check=False)
+    given = {"stdin": subprocess.DEVNULL} if input is None else {"input": input}
+    return subprocess.run(command, **given, capture_output=True, timeout=60, check=False)  # type: ignore[call-overload]
 
 
 def terminal(engine: Native, *arguments: str) -> Terminal:
@@ -49,6 +52,7 @@ def terminal(engine: Native, *arguments: str) -> Terminal:
 
 
 def lines(text: str) -> list[str]:
+    """One string for each line."""
     return text.splitlines()
 
 
@@ -119,20 +123,13 @@ def test_a_run_that_cannot_be_says_why(engine: Native, arguments: list[str], sta
 
 def test_run_detached_with_everything(engine: Native, name: str, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("from the host")
+    tmp_path.chmod(0o755)
     port = free_port()
     engine.cli(
         *("run", "-d", "--name", name, "-h", "web", "-e", "A=b", "-l", "team=shop", "-w", "/tmp", "-u", "1000:1000"),
-        *(
-            "-p",
-            f"127.0.0.1:{port}:8080",
-            "-v",
-            f"{tmp_path}:/host:ro",
-            "-v",
-            f"{name}:/data",
-            "--tmpfs",
-            "/run:size=1m",
-        ),
-        *("--memory", "64m", "--cpus", "0.5", "--pids-limit", "50", "--restart", "on-failure:2", "--read-only"),
+        *("-p", f"127.0.0.1:{port}:8080", "-v", f"{tmp_path}:/host:ro", "-v", f"{name}:/data"),
+        *("--memory", "64m", "--cpus", "0.5", "--pids-limit", "50", "--restart", "on-failure:2"),
+        *("--read-only", "--tmpfs", "/run:size=1m,mode=1777"),
         *("--add-host", "db:10.9.8.7", "--dns", "10.9.8.6", "--cap-drop", "ALL", "--security-opt", "no-new-privileges"),
         *("--ulimit", "nofile=64:128", "--sysctl", "net.ipv4.ip_unprivileged_port_start=0", "--init"),
         *("--entrypoint", "sh", IMAGE, "-c", "httpd -f -p 8080 -h /host"),
@@ -146,12 +143,10 @@ def test_run_detached_with_everything(engine: Native, name: str, tmp_path: Path)
     assert "10.9.8.7\tdb" in engine.cli("exec", name, "cat", "/etc/hosts").replace(" ", "\t")
     assert "10.9.8.6" in engine.cli("exec", name, "cat", "/etc/resolv.conf")
     assert docker(engine, "exec", name, "touch", "/x").returncode == 1
-    assert docker(engine, "exec", name, "touch", "/run/x").returncode in (0, 1)
+    assert docker(engine, "exec", name, "touch", "/run/x").returncode == 0
     assert engine.cli("port", name) == f"8080/tcp -> 127.0.0.1:{port}\n"
-    fetched = subprocess.run(
-        ["curl", "-sf", f"http://127.0.0.1:{port}/file"], capture_output=True, check=True, timeout=20
-    )
-    assert fetched.stdout == b"from the host"
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/file", timeout=20) as fetched:
+        assert fetched.read() == b"from the host"
     shown = json.loads(engine.cli("inspect", name))[0]
     assert shown["HostConfig"]["Memory"] == 64 << 20
     assert shown["HostConfig"]["NanoCpus"] == 500_000_000
@@ -213,13 +208,21 @@ def test_top_stats_and_inspect(engine: Native, name: str) -> None:
 def test_events_as_they_come_and_as_they_came(engine: Native, name: str) -> None:
     with terminal(engine, "events", "--filter", f"container={name}", "--format", "{{.Type}} {{.Action}}.") as watcher:
         eventually(lambda: engine.request("GET", "/info")[1]["NEventsListener"] >= 1)
-        engine.cli("run", "--name", name, IMAGE, "sh", "-c", "exit 3")
+        engine.cli("run", "--name", name, IMAGE, "sh", "-c", "exit 3", check=False)
         for action in ("create", "attach", "start", "die"):
             watcher.until(f"container {action}.")
         engine.cli("rm", name)
         watcher.until("container destroy.")
     past = engine.cli(
-        "events", "--since", "10m", "--until", "0s", "--filter", f"container={name}", "--filter", "event=die"
+        "events",
+        "--since",
+        "10m",
+        "--until",
+        f"{time.time():.9f}",
+        "--filter",
+        f"container={name}",
+        "--filter",
+        "event=die",
     )
     assert "exitCode=3" in past
 
@@ -261,22 +264,9 @@ def test_stop_start_restart_kill_pause_rename_update_wait(engine: Native, name: 
 
 def test_exec_in_all_its_forms(engine: Native, name: str) -> None:
     engine.cli("run", "-d", "--name", name, IMAGE, "sleep", "1000")
-    done = docker(
-        engine,
-        "exec",
-        "-i",
-        "-e",
-        "A=b",
-        "-w",
-        "/etc",
-        "-u",
-        "1000",
-        name,
-        "sh",
-        "-c",
-        "cat; echo $A $PWD; id -u; exit 9",
-        input=b"in\n",
-    )
+    options = ("-i", "-e", "A=b", "-w", "/etc", "-u", "1000")
+    script = "cat; echo $A $PWD; id -u; exit 9"
+    done = docker(engine, "exec", *options, name, "sh", "-c", script, input=b"in\n")
     assert (done.returncode, done.stdout) == (9, b"in\nb /etc\n1000\n")
     assert docker(engine, "exec", name, "no-such").returncode in (126, 127)
     with terminal(engine, "exec", "-it", name, "sh") as shell:
@@ -385,7 +375,8 @@ def test_networks_by_name(engine: Native, name: str) -> None:
     finally:
         engine.cli("rm", "-f", name, check=False)
         engine.cli("network", "rm", network, check=False)
-    assert "Deleted" in engine.cli("network", "prune", "-f") or engine.cli("network", "prune", "-f") == "\n"
+    engine.cli("network", "create", network)
+    assert network in engine.cli("network", "prune", "-f")
 
 
 def test_other_network_modes(engine: Native, name: str) -> None:
