@@ -1,13 +1,14 @@
 """The store: content by digest, leases, names, collection."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from gantry_agent.engine.errors import Conflict, Corrupt, Internal, InvalidArgument, NotFound
-from gantry_agent.engine.oci import Digest, Reference
+from gantry_agent.engine.oci import Descriptor, Digest, Reference
 
 from tests.engine.stores import User, add_image, configuration, contents, opened
 from tests.support.waiting import eventually_async
@@ -224,3 +225,47 @@ async def test_check_says_what_is_damaged(engine: Any) -> None:
     problems = await engine.store.check()
     assert any("has lost its configuration" in problem for problem in problems)
     assert any("has no short link" in problem for problem in problems)
+
+
+@pytest.mark.parametrize("turns", [0, 3, 10, 30, 60, 100, 150, 200, 300, 400, 600, 900, 1400, 2000])
+async def test_a_commit_whose_caller_goes_away_is_whole_or_nothing(engine: Any, turns: int) -> None:
+    """Cancelled after so many turns of the event loop, somewhere within the commit."""
+    content = bytes(2 << 20)
+    chain = Digest.of(b"chain")
+
+    async def bring() -> None:
+        async with engine.store.blobs.writer() as writer:
+            await writer.write(content)
+            blob = await writer.commit()
+        async with engine.store.layers.stage() as staged:
+            for number in range(50):
+                (staged.folder / str(number)).write_bytes(b"x")
+            await staged.commit(chain, None, blob, 50, 50, Descriptor("", blob, len(content)))
+
+    async with engine.store.lease():
+        task = asyncio.ensure_future(bring())
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+        await eventually_async(lambda: len(asyncio.all_tasks()) == 1, what="what was begun ends")
+        assert engine.store.layers.has(chain) == engine.store.layers.diff(chain).exists()
+        if engine.store.layers.has(chain):
+            assert len(list(engine.store.layers.diff(chain).iterdir())) == 50
+        assert await engine.store.check() == []
+    await no_temporary_files(engine)
+
+
+async def test_a_name_whose_giver_goes_away_is_the_same_in_memory_and_on_the_disk(tmp_path: Path) -> None:
+    async with opened(tmp_path) as engine:
+        image_id = await add_image(engine.store, "a")
+        task = asyncio.ensure_future(engine.store.images.tag(image_id, Reference.parse("app:1")))
+        await asyncio.sleep(0)
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+        await eventually_async(lambda: len(asyncio.all_tasks()) == 1, what="what was begun ends")
+        before = engine.store.images.get(image_id)
+    async with opened(tmp_path) as engine:
+        assert engine.store.images.get(image_id) == before

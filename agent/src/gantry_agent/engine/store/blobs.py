@@ -6,6 +6,7 @@ import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 from gantry_agent.engine.errors import Corrupt, NotFound
 from gantry_agent.engine.layout import Layout
@@ -62,7 +63,7 @@ class Blobs:
 
         Raises Corrupt as soon as it is longer than `size`, and at commit when size or digest differ.
         """
-        writer = await asyncio.to_thread(BlobWriter, self, expected, size)
+        writer = BlobWriter(self, expected, size)
         try:
             yield writer
         finally:
@@ -105,7 +106,7 @@ class BlobWriter:
         self._hash = hashlib.sha256()
         self._pending: list[bytes] = []
         self._pending_size = 0
-        self._flushing: asyncio.Future[None] | None = None
+        self._working: asyncio.Future[Any] | None = None
         self.received = 0
         """Bytes so far."""
         self.temporary = blobs.stage()
@@ -120,18 +121,20 @@ class BlobWriter:
         self._pending_size += len(chunk)
         if self._pending_size >= FLUSH:
             await self._settle()
-            self._flushing = asyncio.ensure_future(asyncio.to_thread(self._flush, self._take()))
+            self._working = asyncio.ensure_future(asyncio.to_thread(self._flush, self._take()))
 
     async def commit(self) -> Digest:
         """Verify, make durable, give it its name. Raises Corrupt with what was got and wanted."""
         await self._settle()
-        return await asyncio.shield(asyncio.to_thread(self._finish, self._take()))
+        finishing = asyncio.ensure_future(asyncio.to_thread(self._finish, self._take()))
+        self._working = finishing
+        return await asyncio.shield(finishing)
 
     async def discard(self) -> None:
-        """Forget what was not committed."""
+        """Forget what was not committed. A thread that is at work on the file ends first."""
+        if self._working is not None:
+            await asyncio.wait([self._working])
         if self._file is not None:
-            if self._flushing is not None:
-                await asyncio.wait([self._flushing])
             await asyncio.to_thread(self._close)
 
     def _take(self) -> list[bytes]:
@@ -140,9 +143,9 @@ class BlobWriter:
 
     async def _settle(self) -> None:
         """The flush under way has ended; its error is raised here."""
-        if self._flushing is not None:
-            flushing, self._flushing = self._flushing, None
-            await asyncio.shield(flushing)
+        if self._working is not None:
+            await asyncio.shield(self._working)
+            self._working = None
 
     def _flush(self, chunks: list[bytes]) -> None:
         assert self._file is not None

@@ -20,6 +20,7 @@ from gantry_agent.engine.oci import Descriptor, Digest, ImageConfig, Reference
 from .blobs import Blobs
 from .layers import Layer, Layers
 from .lease import Leases
+from .whole import whole
 
 log = logging.getLogger(__name__)
 
@@ -169,6 +170,7 @@ class Images:
             for wanted, chain in zip(image.layers, image.chains, strict=True)
         ]
 
+    @whole
     async def add(
         self, config: bytes, layers: Sequence[Descriptor], manifest: bytes | None = None, parent: str = ""
     ) -> Digest:
@@ -196,6 +198,7 @@ class Images:
                 self._reload(image_id)
         return image_id
 
+    @whole
     async def tag(self, image_id: str, reference: Reference) -> str | None:
         """Give an image a name: the tag, the repository digest, or both. The id that had the tag before, if another.
 
@@ -210,6 +213,7 @@ class Images:
                 self._reload(str(changed))
         return before if before != image_id else None
 
+    @whole
     async def untag(self, *references: Reference) -> None:
         """Take names away, all at once: of each the digest if it has one, else the tag. Raises NotFound."""
         async with self._changes:
@@ -222,6 +226,7 @@ class Images:
             for image_id in holders:
                 self._reload(image_id)
 
+    @whole
     async def hide(self, image: Image) -> None:
         """Take an image away with all its names, in one step; its rows stay until `forget`.
 

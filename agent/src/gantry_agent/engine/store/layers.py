@@ -86,13 +86,14 @@ class Layers:
     async def stage(self) -> AsyncIterator["StagedLayer"]:
         """An empty folder to unpack a layer into; what is not committed is deleted."""
         staged = StagedLayer(self, files.temporary(self._layout.tmp, "layer"))
-        await asyncio.to_thread(staged.make)
+        staged.make()
         try:
             yield staged
         finally:
-            await asyncio.shield(asyncio.to_thread(staged.discard))
+            await asyncio.shield(staged.discard())
 
-    async def _commit(self, staged: "StagedLayer", layer: Layer) -> None:
+    async def commit(self, staged: "StagedLayer", layer: Layer) -> None:
+        """What `StagedLayer.commit` does; not to be cancelled."""
         self._leases.pin(layer.chain, is_new=True)
         await self._syncs.sync()
         async with self._changes:
@@ -118,6 +119,7 @@ class StagedLayer:
         self._layers = layers
         self.top = top
         self.folder = top / "diff"
+        self._committing: asyncio.Future[None] | None = None
 
     def make(self) -> None:
         """Create the empty folder."""
@@ -129,12 +131,15 @@ class StagedLayer:
     ) -> None:
         """Make it durable and known as `chain`. The blob must be in the store already."""
         layer = Layer(Digest.parse(chain), parent, Digest.parse(diff_id), size, entries, blob)
-        await asyncio.shield(self._layers._commit(self, layer))
+        self._committing = asyncio.ensure_future(self._layers.commit(self, layer))
+        await asyncio.shield(self._committing)
 
-    def discard(self) -> None:
-        """Delete what was not committed."""
+    async def discard(self) -> None:
+        """Delete what was not committed. A commit that has begun ends first: it must not be deleted under way."""
+        if self._committing is not None:
+            await asyncio.wait([self._committing])
         if self.top.exists():
-            files.remove_tree(self.top)
+            await asyncio.to_thread(files.remove_tree, self.top)
 
 
 class GroupSync:

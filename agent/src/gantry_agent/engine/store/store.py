@@ -20,6 +20,7 @@ from .checks import check
 from .images import Images
 from .layers import Layer, Layers
 from .lease import Leases
+from .whole import whole
 
 log = logging.getLogger(__name__)
 
@@ -92,8 +93,9 @@ class Store:
                 yield
         finally:
             if lease.has_additions or self._owes_collection:
-                await asyncio.shield(self.collect())
+                await self.collect()
 
+    @whole
     async def collect(self, *, keep_hidden: bool = False) -> Freed:
         """Free what no image, container or lease uses. `keep_hidden` leaves images that lost their names."""
         freed = Freed()
