@@ -191,9 +191,14 @@ RESOLVE = """
 import socket, sys
 query = bytes.fromhex(sys.argv[2])
 client = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-client.settimeout(2)
-client.sendto(query, (sys.argv[1], 53))
-answer = client.recv(512)
+client.settimeout(1)
+for _ in range(5):  # as a resolver does: aardvark-dns 1.4 loses what arrives while it reads its files anew
+    try:
+        client.sendto(query, (sys.argv[1], 53))
+        answer = client.recv(512)
+        break
+    except OSError:
+        pass
 count = int.from_bytes(answer[6:8], "big")
 print([socket.inet_ntoa(answer[-4:])] if count == 1 else count)
 """

@@ -280,6 +280,11 @@ async def test_nothing_is_left_behind(lab: Lab) -> None:
     await eventually_async(lambda: lab.left() == NOTHING, what="links, namespaces, rules and names are gone")
     await lab.networks.remove("web")
     assert "gb-" not in lab.run("ip", "-br", "link")
+    await lab.networks.close()
+    assert lab.run("nft", "list", "ruleset").strip() == ""
+    assert "gnF0" not in lab.run("ip", "-br", "link")
+    lab.networks = lab.new()
+    await lab.networks.open(())
     assert all(is_free(port) for port in (9000, 9009, 9100))
 
 

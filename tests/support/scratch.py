@@ -151,11 +151,18 @@ def remove_firewall(folder: Path) -> None:
 
 
 def remove_tables(mark: str) -> None:
-    """Delete the nftables tables of native engines that have ``mark`` in their names."""
+    """Delete the nftables tables of native engines that have ``mark`` in their names, and rules that name them."""
     listed = subprocess.run(["nft", "list", "tables"], check=False, capture_output=True, text=True).stdout
     for line in listed.splitlines():
         if "gantry" in line and mark in line:
             subprocess.run(["nft", "delete", *line.split()], check=False, capture_output=True)
+    for command in ("iptables-nft", "iptables-legacy"):
+        if not shutil.which(command):
+            continue
+        listed = subprocess.run([command, "-S", "FORWARD"], check=False, capture_output=True, text=True).stdout
+        for line in listed.splitlines():
+            if "gantry" in line and mark in line:
+                subprocess.run([command, "-D", *line.split()[1:]], check=False, capture_output=True)
 
 
 def _process_table() -> Iterator[tuple[int, int, bytes]]:

@@ -69,10 +69,19 @@ class Kernel:
                     if self._wiring.has(network):
                         self._firewall.allow_beside_others(network.interface)
             else:
-                self._firewall.remove()
+                self.clear()
         except EngineError as exc:
             log.error("the firewall's rules are not in place: %s", exc.message)
         self._names.restore(names, {network.id: network for network in self._networks})
+
+    def clear(self) -> None:
+        """Nobody runs: take bridges and rules away. They come back with the next container (35 ms, once)."""
+        for network in self._networks:
+            if self._wiring.has(network):
+                self._firewall.forget_beside_others(network.interface)
+                self._wiring.remove_bridge(network)
+        self._firewall.remove()
+        self._is_written = False
 
     def guard(self) -> None:
         """Put back rules that somebody flushed, or that another firewall started after us holds back."""

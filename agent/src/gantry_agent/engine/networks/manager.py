@@ -70,13 +70,15 @@ class Networks:
         self._guard_task = asyncio.get_running_loop().create_task(self._guard(), name="networks guard")
 
     async def close(self) -> None:
-        """Stop working; networks, rules and names stay for the containers that run."""
+        """Stop working; networks, rules and names stay for the containers that run. Without any, nothing stays."""
         if self._guard_task:
             self._guard_task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._guard_task
         self.places.ports.close()
         if self._kernel:
+            if not self._attached:
+                await self._run(self._kernel.clear)
             await self._run(self._kernel.close)
             self._kernel = None
         self._worker.shutdown(wait=True)

@@ -69,7 +69,10 @@ class Wiring:
         return True
 
     def remove_bridge(self, network: Network) -> None:
-        self._host.remove(network.interface)
+        """Remove the network's bridge. One that was there before this engine stays: it has not the address we give."""
+        link = self._host.link(network.interface)
+        if link and link.kind == "bridge" and link.mac == mac_of(network.gateway):
+            self._host.remove(network.interface)
         self._bridges.pop(network.interface, None)
 
     def build(self, path: Path, joins: Sequence[Join]) -> None:
