@@ -254,7 +254,7 @@ _STATE = [
 
 _MACHINE = [
     _rule(
-        r"no space left on device",
+        r"[Nn]o space left on device",
         "The host’s disk is full.",
         "Remove images and containers that nobody needs, or give it more space.",
     ),

@@ -176,7 +176,7 @@ async def _fetch_layer(engine: Engine, sources: Sources, part: Part, progress: P
                 async with engine.transfers.downloads:
                     await _bring(engine, sources, part, progress)
             except OSError as exc:
-                raise Internal(f"failed to register layer {part.name}: {exc.strerror or exc}") from exc
+                raise Internal(f"failed to register layer {part.name}: {(exc.strerror or str(exc)).lower()}") from exc
     progress.step(part.name, "Pull complete")
 
 

@@ -127,7 +127,7 @@ async def _push_layer(
             path = engine.store.blobs.path(digest)
             is_mounted = await repository.upload(digest, size, lambda: _told(path, size, part, progress), source)
         except OSError as exc:
-            raise Internal(f"layer {part.name} cannot be read: {exc.strerror or exc}") from exc
+            raise Internal(f"layer {part.name} cannot be read: {(exc.strerror or str(exc)).lower()}") from exc
     progress.step(part.name, f"Mounted from {source}" if is_mounted else "Pushed")
 
 

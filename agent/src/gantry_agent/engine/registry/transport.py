@@ -11,11 +11,11 @@ import asyncio
 import enum
 import ipaddress
 import os
+import socket
 import ssl
 import urllib.request
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
-from socket import AF_UNSPEC, AddressFamily
 from typing import Any
 
 import aiohttp
@@ -33,6 +33,7 @@ MAX_HOPS = 10
 READ_BUFFER = 512 << 10  # bytes aiohttp holds of one answer before it stops reading
 MAX_HEADER = 32 << 10
 TIMEOUTS = aiohttp.ClientTimeout(total=None, sock_connect=15, sock_read=60)  # seconds
+_NO_NAME = (socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME))  # the latter is glibc's
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
 
@@ -85,7 +86,7 @@ class Transport:
         try:
             found = await asyncio.get_running_loop().getaddrinfo(host, None)
         except (OSError, UnicodeError) as exc:
-            raise Unreachable(f"cannot resolve {host}: {getattr(exc, 'strerror', None) or exc}") from exc
+            raise Unreachable(f'Get "{endpoint.schemes[0]}://{endpoint.host}/v2/": {_lookup(host, exc)}') from exc
         reach = min((_reach_of(str(each[4][0])) for each in found), default=Reach.PUBLIC)
         return Origin(endpoint, min(reach, Reach.LOOPBACK))
 
@@ -116,9 +117,9 @@ class Transport:
                 call.method, url, headers=headers, data=call.body, ssl=context, proxy=proxy, allow_redirects=False
             )
         except aiohttp.ClientConnectorCertificateError as exc:
+            why = getattr(exc.certificate_error, "verify_message", "") or str(exc.certificate_error)
             raise Unreachable(
-                f"{what}: {exc.certificate_error}; name its CA in the configuration's registries, or list the host "
-                "in insecure-registries"
+                f"{what}: x509: {why} (see registries and insecure-registries in the configuration)"
             ) from exc
         except aiohttp.ClientConnectorDNSError as exc:
             kind = Misled if isinstance(exc.os_error, _PrivateError) else Unreachable
@@ -170,7 +171,9 @@ class _Resolver(AbstractResolver):
         self._inner = ThreadedResolver()
         self._most = most
 
-    async def resolve(self, host: str, port: int = 0, family: AddressFamily = AF_UNSPEC) -> list[ResolveResult]:
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
+    ) -> list[ResolveResult]:
         found = await self._inner.resolve(host, port, family)
         allowed = [each for each in found if self._most is Reach.ANY or _reach_of(each["host"]) <= self._most]
         if found and not allowed:
@@ -198,14 +201,28 @@ def shown(url: URL) -> str:
 
 
 def reason(exc: BaseException) -> str:
-    """What went wrong below, in few words."""
+    """What went wrong below, in Docker's words: people, and programs that explain them, know those."""
     if isinstance(exc, TimeoutError):
         return "timed out"
+    if isinstance(exc, aiohttp.ClientConnectorSSLError):
+        # A plain HTTP server's answer is no TLS record; OpenSSL has had two names for that.
+        plain = ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "HTTP_REQUEST")
+        said = getattr(exc.os_error, "reason", "") or str(exc.os_error)
+        return "http: server gave HTTP response to HTTPS client" if said in plain else f"tls: {said}"
     if isinstance(exc, aiohttp.ClientConnectorError):
         inner = exc.os_error
+        if isinstance(exc, aiohttp.ClientConnectorDNSError):
+            return _lookup(exc.host, inner)
         words = os.strerror(inner.errno) if inner.errno and inner.errno > 0 else str(inner)
-        return f"dial {exc.host}:{exc.port}: {words.lower()}"
+        return f"dial tcp {exc.host}:{exc.port}: connect: {words.lower()}"
     return str(exc) or type(exc).__name__
+
+
+def _lookup(host: str, exc: Exception) -> str:
+    """Why a name has no address."""
+    unknown = isinstance(exc, socket.gaierror) and exc.errno in _NO_NAME
+    words = "no such host" if unknown else str(getattr(exc, "strerror", None) or exc).lower()
+    return f"dial tcp: lookup {host}: {words}"
 
 
 def _address(url: URL) -> tuple[str | None, int | None]:
