@@ -47,12 +47,18 @@ class Row:
 
 BARE_500 = "Its compat API answers 500 where Docker names the kind; Gantry takes the kind from its `cause`."
 KINDLESS = "It answers 500 without a cause we could rely on; the message still says why."
+NAMES_KIND = "Docker answers 500; the native engine names the kind, as Docker itself does in like cases."
 ACCEPTS = "It accepts at create what cannot start; Gantry's forms check it before."
 
 
 def podman(why: str, status: int | None = None, shape: Shape = None) -> dict[str, Differs]:
     """The row's ``differs`` for Podman alone."""
     return {"podman": Differs(why, status, shape, kind_is_right=why == BARE_500)}
+
+
+def native(why: str, status: int) -> dict[str, Differs]:
+    """The row's ``differs`` for Gantry's own engine: only where it is more exact than Docker."""
+    return {"native": Differs(why, status)}
 
 
 def older(status: int) -> dict[str, Differs]:
@@ -316,6 +322,7 @@ CREATE = [
         "/containers/create",
         500,
         _create(HostConfig={"Binds": ["data:rel"]}),
+        differs=native(NAMES_KIND, 400),
     ),
     Row(
         "create with a bad variable",
@@ -351,7 +358,14 @@ LIFECYCLE = [
     Row("pause what is paused", "POST", "/containers/{c}/pause", 409, given="paused", differs=podman(BARE_500, 500)),
     Row("pause what ended", "POST", "/containers/{c}/pause", 409, given="exited", differs=podman(BARE_500, 500)),
     Row("unpause", "POST", "/containers/{c}/unpause", 204, given="paused"),
-    Row("unpause what runs", "POST", "/containers/{c}/unpause", 500, given="running"),
+    Row(
+        "unpause what runs",
+        "POST",
+        "/containers/{c}/unpause",
+        500,
+        given="running",
+        differs=native(NAMES_KIND, 409),
+    ),
     Row("rename", "POST", "/containers/{c}/rename?name={c}-new", 204, given="running"),
     Row(
         "rename to its own kind of nonsense",

@@ -178,10 +178,10 @@ async def test_events_tell_the_life_of_a_container(engine: Engine, image: str, p
     await engine.post(f"/containers/{container}/kill")
     await engine.post(f"/containers/{container}/wait", timeout=20)
     await engine.delete(f"/containers/{container}", force=True)
-    ends = {"docker": "destroy", "podman": "remove"}
-    await eventually_async(lambda: ends[process.kind] in seen)
+    end = "remove" if process.kind == "podman" else "destroy"
+    await eventually_async(lambda: end in seen)
     follower.cancel()
-    wanted = ["create", "start", "die", ends[process.kind]]
+    wanted = ["create", "start", "die", end]
     assert [action for action in seen if action in wanted] == wanted
 
 

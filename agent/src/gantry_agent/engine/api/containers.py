@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from aiohttp import web
@@ -13,6 +14,7 @@ from gantry_agent.engine.containers.waiting import CONDITIONS
 from gantry_agent.engine.core import Engine
 from gantry_agent.engine.errors import Conflict, InvalidArgument, NotFound
 from gantry_agent.engine.layers import sizes
+from gantry_agent.engine.oci import Platform
 
 from .routes import Routes, body_of, filters_of, flag, number
 
@@ -23,6 +25,15 @@ def _container(engine: Engine, request: web.Request) -> Container:
     return engine.containers.get(request.match_info["name"])
 
 
+async def containers_usage(engine: Engine) -> list[dict[str, Any]]:
+    """What /system/df says of containers: all of them, with their sizes."""
+    return await _with_sizes(engine, listing.chosen(engine, {}, everything=True, limit=0))
+
+
+async def _with_sizes(engine: Engine, containers: Sequence[Container]) -> list[dict[str, Any]]:
+    return [views.summary(engine, each, size=await sizes.size_of(upper_of(engine.layout, each))) for each in containers]
+
+
 @routes("GET", "/containers/json")
 async def list_containers(engine: Engine, request: web.Request) -> web.StreamResponse:
     """Containers that the filters let through, newest first; from memory, but for their sizes."""
@@ -31,10 +42,7 @@ async def list_containers(engine: Engine, request: web.Request) -> web.StreamRes
     found = listing.chosen(engine, filters, everything=flag(request, "all"), limit=limit)
     if not flag(request, "size"):
         return web.json_response([views.summary(engine, each) for each in found])
-    shown = []
-    for each in found:
-        shown.append(views.summary(engine, each, size=await sizes.size_of(upper_of(engine.layout, each))))
-    return web.json_response(shown)
+    return web.json_response(await _with_sizes(engine, found))
 
 
 @routes("POST", "/containers/create")
@@ -44,7 +52,9 @@ async def create(engine: Engine, request: web.Request) -> web.StreamResponse:
     if not body:
         raise InvalidArgument("invalid JSON: got EOF while reading request body")
     name = request.query.get("name", "")
-    container, warnings = await engine.containers.create(name, body)
+    platform = request.query.get("platform", "")
+    wanted = Platform.parse(platform) if platform else None
+    container, warnings = await engine.containers.create(name, body, wanted)
     return web.json_response({"Id": container.id, "Warnings": warnings}, status=201)
 
 

@@ -12,6 +12,7 @@ from gantry_agent.engine.core import Engine
 from gantry_agent.engine.errors import InvalidArgument
 from gantry_agent.engine.facts import engine_facts
 
+from .containers import containers_usage
 from .images import images_usage, version_of
 from .routes import API_VERSION, MIN_API_VERSION, Routes
 from .volumes import volumes_usage
@@ -77,7 +78,7 @@ async def disk_use(engine: Engine, request: web.Request) -> web.StreamResponse:
     if "image" in kinds:
         found |= images_usage(engine, version_of(request))
     if "container" in kinds:
-        found["Containers"] = []
+        found["Containers"] = await containers_usage(engine)
     if "volume" in kinds:
         found["Volumes"] = await volumes_usage(engine)
     if "build-cache" in kinds:

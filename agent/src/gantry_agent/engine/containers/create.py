@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from gantry_agent.engine.errors import Conflict, InvalidArgument, NotFound
+from gantry_agent.engine.oci import Platform
 from gantry_agent.engine.store import Image
 
 from . import names, settings
@@ -19,9 +20,11 @@ if TYPE_CHECKING:
 
     from .manager import Containers
 
+MAX_PORT = 65535
+
 
 async def create(
-    engine: "Engine", containers: "Containers", name: str, body: Mapping[str, Any]
+    engine: "Engine", containers: "Containers", name: str, body: Mapping[str, Any], platform: Platform | None = None
 ) -> tuple[Container, list[str]]:
     """A new container, and warnings. Raises InvalidArgument, NotFound (its image), Conflict (its name)."""
     wanted = str(body.get("Image") or "")
@@ -33,6 +36,7 @@ async def create(
     chosen = names.check(name) if name else names.invent(set(roster.names))
     async with engine.store.lease():
         image = engine.store.images.get(wanted)
+        _check_platform(image, wanted, platform)
         container, warnings = _plan(image, chosen, body)
         with roster.claim(chosen, container.id):
             _resolve_others(containers, container)
@@ -80,13 +84,33 @@ def _plan(image: Image, name: str, body: Mapping[str, Any]) -> tuple[Container, 
     return container, warnings
 
 
+def _check_platform(image: Image, name: str, wanted: Platform | None) -> None:
+    """Raises NotFound: a client told so pulls the image of the platform it wants."""
+    actual = image.config.platform
+    if wanted and actual.serves(wanted) is None:
+        raise NotFound(
+            f"image with reference {name} was found but does not match the specified platform: "
+            f"wanted {wanted}, actual: {actual}"
+        )
+
+
 def _add_exposed(config: dict[str, Any], host: Mapping[str, Any]) -> None:
-    """Published ports are exposed ones."""
-    for port in host["PortBindings"] or {}:
+    """Published ports are exposed ones. Raises InvalidArgument."""
+    for port, bindings in (host["PortBindings"] or {}).items():
         if not re.fullmatch(r"\d{1,5}(-\d{1,5})?(/(tcp|udp|sctp))?", port):
-            raise InvalidArgument(f"invalid port specification: {port!r}")
+            raise InvalidArgument(f'invalid port specification: "{port}"')
+        for binding in bindings or ():
+            _check_host_port(binding)
         full = port if "/" in port else f"{port}/tcp"
         config["ExposedPorts"] = {**(config.get("ExposedPorts") or {}), full: {}}
+
+
+def _check_host_port(binding: Any) -> None:
+    """A number, a range or nothing. Raises InvalidArgument."""
+    given = str((binding.get("HostPort") if isinstance(binding, dict) else binding) or "")
+    numbers = given.split("-") if given else []
+    if len(numbers) > 2 or not all(re.fullmatch(r"\d{1,5}", each) and int(each) <= MAX_PORT for each in numbers):
+        raise InvalidArgument(f'invalid port specification: "{given}"')
 
 
 def _check_hostname(name: str) -> None:
@@ -103,6 +127,8 @@ def _resolve_others(containers: "Containers", container: Container) -> None:
         try:
             found = containers.get(other)
         except NotFound:
+            if mode == "NetworkMode":
+                continue  # told at start, as Docker does
             # Not 404, which makes the docker command line pull the image and ask again.
             raise InvalidArgument(f"No such container: {other}") from None
         if found.id == container.id:

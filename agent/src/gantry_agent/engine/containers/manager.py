@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from gantry_agent.engine.errors import Conflict, EngineError, Internal, NotModified
 from gantry_agent.engine.events import Event
+from gantry_agent.engine.oci import Platform
 from gantry_agent.engine.runtime import choice, processes, seccomp, spawn, spec
 from gantry_agent.engine.runtime.conmon import Conmon, Paths
 from gantry_agent.engine.runtime.exits import Exits
@@ -53,6 +54,11 @@ class Containers:
         self._spawner: spawn.Spawner | None = None
         self._pauses: dict[str, float] = {}
         self._restarting: dict[str, asyncio.Task[None]] = {}
+
+    @property
+    def programs(self) -> choice.Programs | None:
+        """The runtime, conmon and an init as they were found; None when parts are missing (`unavailable` says what)."""
+        return self._tools.runtime.programs if self._tools else None
 
     async def open(self) -> None:
         """Read the containers, take back those that run. Networks and volumes are opened by the caller after this."""
@@ -170,9 +176,11 @@ class Containers:
 
     # Verbs
 
-    async def create(self, name: str, body: Mapping[str, Any]) -> tuple[Container, list[str]]:
+    async def create(
+        self, name: str, body: Mapping[str, Any], platform: Platform | None = None
+    ) -> tuple[Container, list[str]]:
         """A new container, and warnings. Raises InvalidArgument, NotFound, Conflict."""
-        return await create.create(self._engine, self, name, body)
+        return await create.create(self._engine, self, name, body, platform)
 
     async def start(self, container: Container) -> None:
         """Raises NotModified when it runs, Conflict, StartFailed."""

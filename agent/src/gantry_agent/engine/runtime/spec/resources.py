@@ -26,7 +26,7 @@ def check(host: Mapping[str, Any]) -> list[str]:
     memory, swap = _number(host, "Memory"), _number(host, "MemorySwap")
     reservation = _number(host, "MemoryReservation")
     warnings = []
-    if 0 < memory < MIN_MEMORY:
+    if memory != 0 and memory < MIN_MEMORY:
         raise InvalidArgument("Minimum memory limit allowed is 6MB")
     if memory > 0 and 0 < swap < memory:
         raise InvalidArgument("Minimum memoryswap limit should be larger than memory limit, see usage")
