@@ -10,7 +10,7 @@ from gantry_agent.engine.oci import Reference
 from gantry_agent.engine.registry import ANONYMOUS
 
 from tests.engine import crashing
-from tests.engine.test_store_crash import FIRST, SECOND, _is_empty, killed_everywhere
+from tests.engine.test_store_crash import FIRST, SECOND, is_empty, killed_everywhere
 from tests.engine.test_store_crash import root as root  # the fixture: a store with FIRST as app:1
 from tests.support.registry import Registry
 
@@ -33,6 +33,6 @@ def test_a_pull_killed_anywhere_is_done_again(root: Path, registry: Registry) ->
         crashing.run(copy, f"{__name__}:do_pull", reference)
         crashing.run(copy, f"{STORE}:do_look", {"app:1": "first", reference: "second"})
         crashing.run(copy, f"{STORE}:do_remove", "app:1", reference)
-        _is_empty(copy)
+        is_empty(copy)
 
     killed_everywhere(root, f"{__name__}:do_pull", (reference,), again)

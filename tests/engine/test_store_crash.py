@@ -96,7 +96,7 @@ def _copy(root: Path) -> Path:
     return copy
 
 
-def _is_empty(copy: Path) -> None:
+def is_empty(copy: Path) -> None:
     layout = Layout.at(copy, copy.with_name("run"))
     assert contents(layout) == {"blobs": set(), "layers": set(), "links": set(), "leftovers": set()}
 
@@ -108,7 +108,7 @@ def test_a_load_killed_anywhere_is_done_again(root: Path) -> None:
         crashing.run(copy, f"{HERE}:do_load", archive)
         crashing.run(copy, f"{HERE}:do_look", {"app:1": "first", "app:2": "second"})
         crashing.run(copy, f"{HERE}:do_remove", "app:1", "app:2")
-        _is_empty(copy)
+        is_empty(copy)
 
     killed_everywhere(root, f"{HERE}:do_load", (archive,), again)
 
@@ -120,7 +120,7 @@ def test_a_removal_killed_anywhere_frees_everything_in_the_end(root: Path) -> No
         crashing.run(copy, f"{HERE}:do_remove", "app:2")
         crashing.run(copy, f"{HERE}:do_look", {"app:1": "first"})
         crashing.run(copy, f"{HERE}:do_remove", "app:1")
-        _is_empty(copy)
+        is_empty(copy)
 
     killed_everywhere(root, f"{HERE}:do_remove", ("app:2",), again)
 

@@ -2,17 +2,24 @@
 
 Reads are single indexed lookups (microseconds) and are made where they are needed. Writes are callbacks run one after
 another, each in a transaction of its own; a killed process leaves the last whole one.
+
+Some room is set aside in a file beside the database and given up when the disk is full: so containers' states can still
+be written then, and images removed to make room.
 """
 
 import asyncio
+import os
 import sqlite3
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
+from .errors import Internal
+
 T = TypeVar("T")
 BUSY_TIMEOUT = 5.0  # seconds
+RESERVE = 4 << 20  # bytes: some hundred transactions
 
 
 class Database:
@@ -20,12 +27,22 @@ class Database:
 
     def __init__(self, path: Path, schema: Sequence[str]) -> None:
         self._writer = ThreadPoolExecutor(1, "database")
+        self._reserve = path.with_name("reserve")
         self._write_connection = _connect(path)
         self._reader = _connect(path)
         with self._write_connection as connection:
             connection.execute("BEGIN IMMEDIATE")
             for statement in schema:
                 connection.execute(statement)
+        self.keep_reserve()
+
+    def keep_reserve(self) -> None:
+        """Set room aside, if there is any."""
+        try:
+            with self._reserve.open("ab") as file:
+                os.posix_fallocate(file.fileno(), 0, RESERVE)
+        except OSError:
+            self._reserve.unlink(missing_ok=True)
 
     def read(self, sql: str, *values: Any) -> list[sqlite3.Row]:
         """The rows of a SELECT. For indexed lookups and small tables only: it runs on the event loop."""
@@ -44,9 +61,20 @@ class Database:
         return self._writer.submit(self._run, work, durable).result()
 
     def _run(self, work: Callable[[sqlite3.Connection], T], durable: bool) -> T:
-        connection = self._write_connection
-        connection.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
-        with connection:
+        self._write_connection.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
+        try:
+            try:
+                return self._transaction(work)
+            except sqlite3.OperationalError as exc:
+                if exc.sqlite_errorcode != sqlite3.SQLITE_FULL or not self._reserve.exists():
+                    raise
+                self._reserve.unlink()
+                return self._transaction(work)
+        except sqlite3.OperationalError as exc:  # the disk is full, or fails
+            raise Internal(f"the engine's database cannot be written: {exc}") from exc
+
+    def _transaction(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        with self._write_connection as connection:
             connection.execute("BEGIN IMMEDIATE")
             return work(connection)
 

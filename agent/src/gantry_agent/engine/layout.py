@@ -2,6 +2,7 @@
 
 ROOT/                       mode 0711; survives a reboot
   engine.sqlite3            images, layers, containers, volumes, networks
+  reserve                   room given up when the disk is full, so that the database can still be written
   blobs/sha256/HEX          configs, manifests and compressed layers, exactly as their digest says
   layers/CHAIN/diff/        one unpacked layer, named by the hex of its chain id; read-only once there
   l/SHORT                   link to ../layers/CHAIN/diff: an overlay's option string is limited to a page

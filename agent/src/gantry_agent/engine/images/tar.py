@@ -4,7 +4,6 @@ Names are never used as paths: each file's content goes to a numbered file of ou
 """
 
 import hashlib
-import os
 import posixpath
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ from pathlib import Path
 from gantry_agent.engine.errors import InvalidArgument
 from gantry_agent.engine.layers.tar_reader import FILE, LINK, SYMLINK, Source, TarError, TarReader
 from gantry_agent.engine.oci import Digest
+from gantry_agent.engine.store import files
 
 from .intake import Readable
 
@@ -115,7 +115,7 @@ def _copy(reader: TarReader, path: Path) -> SpooledFile:
 
 def _write(pieces: Iterable[memoryview], path: Path) -> SpooledFile:
     digest, size = hashlib.sha256(), 0
-    with open(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600), "wb", buffering=0) as file:
+    with files.explained("receiving an archive"), path.open("xb", buffering=0) as file:
         for piece in pieces:
             digest.update(piece)
             size += len(piece)

@@ -15,6 +15,7 @@ from gantry_agent.engine.oci import Digest
 from . import files
 from .lease import Leases
 
+STORING = "storing a blob"
 FLUSH = 1 << 20  # bytes gathered before they go to a thread
 
 
@@ -75,15 +76,16 @@ class Blobs:
             await asyncio.shield(asyncio.to_thread(self._link, path, digest))
 
     def _link(self, path: Path, digest: Digest) -> None:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            os.fchmod(descriptor, 0o400)
-            files.sync_file(descriptor)
-        finally:
-            os.close(descriptor)
         temporary = self.stage()
-        os.link(path, temporary)
-        self.adopt(temporary, digest)
+        with files.explained(STORING):
+            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                os.fchmod(descriptor, 0o400)
+                files.sync_file(descriptor)
+            finally:
+                os.close(descriptor)
+            os.link(path, temporary)
+            self.adopt(temporary, digest)
 
     def stage(self) -> Path:
         """The name of a new temporary file."""
@@ -110,7 +112,8 @@ class BlobWriter:
         self.received = 0
         """Bytes so far."""
         self.temporary = blobs.stage()
-        self._file: int | None = os.open(self.temporary, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        with files.explained(STORING):
+            self._file: int | None = os.open(self.temporary, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600)
 
     async def write(self, chunk: bytes) -> None:
         """Add to the end. Hashing and writing happen in a thread, one flush behind."""
@@ -152,8 +155,9 @@ class BlobWriter:
         data = b"".join(chunks)
         self._hash.update(data)
         view = memoryview(data)
-        while view:
-            view = view[os.write(self._file, view) :]
+        with files.explained(STORING):
+            while view:
+                view = view[os.write(self._file, view) :]
 
     def _finish(self, chunks: list[bytes]) -> Digest:
         assert self._file is not None
@@ -163,9 +167,10 @@ class BlobWriter:
             raise Corrupt(f"{self._expected or got}: got {self.received} bytes, want {self._size}")
         if self._expected is not None and got != self._expected:
             raise Corrupt(f"content does not match its digest: got {got}, want {self._expected}")
-        os.fchmod(self._file, 0o400)
-        files.sync_file(self._file)
-        self._blobs.adopt(self.temporary, got)
+        with files.explained(STORING):
+            os.fchmod(self._file, 0o400)
+            files.sync_file(self._file)
+            self._blobs.adopt(self.temporary, got)
         os.close(self._file)
         self._file = None
         return got

@@ -8,9 +8,22 @@ import ctypes
 import os
 import secrets
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+from gantry_agent.engine.errors import Internal
+
 _libc = ctypes.CDLL(None, use_errno=True)
+
+
+@contextmanager
+def explained(doing: str) -> Iterator[None]:
+    """A disk that is full or failing becomes Internal with what was being done: "storing a blob: No space left …"."""
+    try:
+        yield
+    except OSError as exc:
+        raise Internal(f"{doing}: {exc.strerror or exc}") from exc
 
 
 def temporary(folder: Path, kind: str) -> Path:

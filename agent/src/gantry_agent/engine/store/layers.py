@@ -99,7 +99,8 @@ class Layers:
         async with self._changes:
             if self.has(layer.chain):
                 return  # somebody else brought the same layer meanwhile
-            await asyncio.to_thread(self._place, staged.top, layer.chain)
+            with files.explained("storing a layer"):
+                await asyncio.to_thread(self._place, staged.top, layer.chain)
             await self._database.write(lambda connection: _insert(connection, layer), durable=True)
 
     def _place(self, top: Path, chain: Digest) -> None:
@@ -123,8 +124,9 @@ class StagedLayer:
 
     def make(self) -> None:
         """Create the empty folder."""
-        self.top.mkdir(mode=0o711)
-        self.folder.mkdir(mode=0o755)
+        with files.explained("storing a layer"):
+            self.top.mkdir(mode=0o711)
+            self.folder.mkdir(mode=0o755)
 
     async def commit(
         self, chain: Digest, parent: Digest | None, diff_id: Digest, size: int, entries: int, blob: Descriptor
@@ -159,7 +161,8 @@ class GroupSync:
             if self._done >= mine:
                 return
             covers = self._asked
-            await asyncio.to_thread(files.sync_filesystem, self._folder)
+            with files.explained("syncing layers to the disk"):
+                await asyncio.to_thread(files.sync_filesystem, self._folder)
             self._done = covers
 
 

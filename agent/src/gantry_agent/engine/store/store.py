@@ -172,6 +172,10 @@ class Store:
         """Delete what was moved away, in the background; what is left when the engine dies the next sweep finds."""
         if not paths:
             return
-        task = asyncio.get_running_loop().create_task(asyncio.to_thread(sweep.delete, paths), name="deletion")
+        task = asyncio.get_running_loop().create_task(asyncio.to_thread(self._delete_now, paths), name="deletion")
         self._deletions.add(task)
         task.add_done_callback(self._deletions.discard)
+
+    def _delete_now(self, paths: Sequence[Path]) -> None:
+        sweep.delete(paths)
+        self.database.keep_reserve()
