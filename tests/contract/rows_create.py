@@ -1,7 +1,7 @@
 """Rows of the request table on what a container may be made of."""
 
 from tests.contract.shapes import Maybe, an_id
-from tests.contract.table import ACCEPTS, IMAGE, KINDLESS, Row, native, podman
+from tests.contract.table import ACCEPTS, IMAGE, KINDLESS, Row, podman
 
 ROWS = [
     Row(
@@ -114,8 +114,7 @@ ROWS = [
         "/containers/create",
         201,
         {**IMAGE, "HostConfig": {"NetworkMode": "container:no-such"}},
-        differs=podman("It looks at create, Docker at start.", 500)
-        | native("It looks at create: no container may come to be whose network cannot.", 400),
+        differs=podman("It looks at create, Docker at start.", 500),
     ),
     Row(
         "create with a bad signal",

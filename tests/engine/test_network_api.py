@@ -138,7 +138,8 @@ def test_the_modes_of_a_network(host: Host, web: str) -> None:
     assert address in host.said("--network", "container:web", "busybox", "ip", "address")
     assert "eth0" not in host.said("--network", "none", "busybox", "ip", "address")
     assert host.there.inside in host.said("--network", "host", "busybox", "ip", "address")
-    assert "No such container: nobody" in host.refused("run", "--network", "container:nobody", "busybox", "true")
+    refusal = host.refused("run", "--rm", "--network", "container:nobody", "busybox", "true")
+    assert "cannot join network of a non running container: nobody" in refusal
 
 
 def test_the_files_of_a_network(host: Host) -> None:
