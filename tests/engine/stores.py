@@ -10,6 +10,8 @@ from typing import Any
 from gantry_agent.engine.config import Config
 from gantry_agent.engine.database import Database
 from gantry_agent.engine.events import Events
+from gantry_agent.engine.images.load import load
+from gantry_agent.engine.images.progress import Progress
 from gantry_agent.engine.layout import Layout
 from gantry_agent.engine.oci import Descriptor, Digest, chain_ids
 from gantry_agent.engine.oci.documents import DOCKER_LAYER_GZIP
@@ -84,6 +86,16 @@ async def add_image(store: Store, stack: Sequence[str], **config: Any) -> Digest
                 parent = chains[position - 1] if position else None
                 await staged.commit(chain, parent, diff_id, len(layer_bytes(name)), 1, descriptors[-1])
         return await store.images.add(configuration(stack, **config), descriptors)
+
+
+async def put(engine: Any, archive: bytes) -> None:
+    """Load an archive."""
+
+    async def source() -> Any:
+        for start in range(0, len(archive), 1 << 20):
+            yield archive[start : start + (1 << 20)]
+
+    await load(engine, source(), Progress())
 
 
 def contents(layout: Layout) -> dict[str, set[str]]:

@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from gantry_agent.engine.images.load import load
-from gantry_agent.engine.images.progress import Progress
+from gantry_agent.engine.images.layer_check import check_layers
 from gantry_agent.engine.images.removal import remove_image
 from gantry_agent.engine.layout import Layout
 from gantry_agent.engine.oci import Reference
@@ -17,7 +16,7 @@ from gantry_agent.engine.store.checks import check
 
 from tests.conftest import need
 from tests.engine import crashing
-from tests.engine.stores import contents
+from tests.engine.stores import contents, put
 from tests.support.images import TestImage, make_tar
 
 pytestmark = pytest.mark.root
@@ -30,10 +29,7 @@ SECOND = TestImage((SHARED, make_tar({"second": b"2\n" * 4000, "etc/.wh.shared":
 
 
 async def do_load(engine: Any, archive: bytes) -> None:
-    async def source() -> Any:
-        yield archive
-
-    await load(engine, source(), Progress())
+    await put(engine, archive)
 
 
 async def do_tag(engine: Any, name: str, other: str) -> None:
@@ -84,6 +80,7 @@ def killed_everywhere(root: Path, work: str, arguments: tuple[Any, ...], after: 
         crashing.run(copy, f"{HERE}:do_look", {"app:1": "first"})
         assert contents(layout)["leftovers"] == set(), point
         assert check(layout) == [], point
+        assert check_layers(layout) == [], point
         after(copy)
         assert check(layout) == [], point
     assert died

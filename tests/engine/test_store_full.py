@@ -4,16 +4,13 @@ import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from gantry_agent.engine.errors import EngineError
-from gantry_agent.engine.images.load import load
-from gantry_agent.engine.images.progress import Progress
 from gantry_agent.engine.images.removal import remove_image
 
 from tests.conftest import need
-from tests.engine.stores import contents, opened
+from tests.engine.stores import contents, opened, put
 from tests.support.images import TestImage, make_tar
 from tests.support.waiting import eventually_async
 
@@ -41,14 +38,6 @@ def fill(path: Path) -> None:
     with path.open("wb", buffering=0) as file:
         while True:
             file.write(bytes(4096))
-
-
-async def put(engine: Any, archive: bytes) -> None:
-    async def source() -> Any:
-        for start in range(0, len(archive), 1 << 20):
-            yield archive[start : start + (1 << 20)]
-
-    await load(engine, source(), Progress())
 
 
 # Too big for the archive itself; for the blob beside it; for the layer unpacked beside both.

@@ -11,6 +11,7 @@ from gantry_agent.native import ROOT, SOCKET, end_with
 
 from . import config, main
 from .errors import EngineError
+from .images.layer_check import check_layers
 from .layout import Layout
 from .store.checks import check, leftovers
 
@@ -36,6 +37,8 @@ def run(words: Sequence[str]) -> int:
 def report(layout: Layout) -> int:
     """Print what is damaged in a store; 1 when anything is. What the next start clears away is no damage."""
     problems = check(layout)
+    if not problems:
+        problems = check_layers(layout)
     for problem in problems:
         print(problem)
     if problems:

@@ -28,6 +28,8 @@ def check(layout: Layout) -> list[str]:
             return [f"the database is damaged: {each}" for each in found]
         problems = [*_foreign_keys(connection), *_blobs(layout), *_layers(layout, connection)]
         return [*problems, *_images(layout, connection)]
+    except sqlite3.DatabaseError as exc:
+        return [f"the database is damaged: {exc}"]
     finally:
         connection.close()
 
