@@ -110,11 +110,11 @@ async def make_image(engine: Engine, request: web.Request) -> web.StreamResponse
         await engine.containers.pause(container)
     try:
         image_id = await commit(engine, container, options)
+        shown = name.familiar if name else ""
+        engine.containers.tell(container, "commit", comment=options.comment, imageID=image_id, imageRef=shown)
     finally:
         if pauses:
             await engine.containers.unpause(container)
-    shown = name.familiar if name else ""
-    engine.containers.tell(container, "commit", comment=options.comment, imageID=image_id, imageRef=shown)
     return web.json_response({"Id": image_id}, status=201)
 
 
