@@ -109,12 +109,12 @@ _CREATE = [
         "Give more memory, or leave the limit empty.",
     ),
     _rule(
-        r"Range of CPUs is from ([\d.]+) to ([\d.]+)",
+        r"[Rr]ange of CPUs is from ([\d.]+) to ([\d.]+)",
         "The CPU limit is out of range: this host allows {1} to {2}.",
         "Give a number within that range, or leave the limit empty.",
     ),
     _rule(
-        r"(?:invalid restart policy '([^']+)'|\"([^\"]+)\" is not a valid restart policy)",
+        r"(?:invalid restart policy(?:: unknown policy)? '([^']+)'|\"([^\"]+)\" is not a valid restart policy)",
         "“{1}{2}” is no restart policy.",
         "Choose no, always, unless-stopped or on-failure.",
     ),
@@ -211,7 +211,8 @@ _REGISTRY = [
 
 _STATE = [
     _rule(
-        r"(?:cannot remove a running container|running or paused containers cannot be removed)",
+        r"(?:cannot remove a running container|cannot remove container \S+: container is running"
+        r"|running or paused containers cannot be removed)",
         "The container is running.",
         "Stop it first, or remove it by force.",
     ),

@@ -1,6 +1,5 @@
 """Making a container: read what was asked for, join it with the image, have its volumes, write it down."""
 
-import re
 import secrets
 import shutil
 import socket
@@ -9,6 +8,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from gantry_agent.engine.errors import Conflict, InvalidArgument, NotFound
+from gantry_agent.engine.networks import ports
 from gantry_agent.engine.oci import Platform
 from gantry_agent.engine.store import Image
 
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from gantry_agent.engine.core import Engine
 
     from .manager import Containers
-
-MAX_PORT = 65535
 
 
 async def create(
@@ -97,20 +95,10 @@ def _check_platform(image: Image, name: str, wanted: Platform | None) -> None:
 def _add_exposed(config: dict[str, Any], host: Mapping[str, Any]) -> None:
     """Published ports are exposed ones. Raises InvalidArgument."""
     for port, bindings in (host["PortBindings"] or {}).items():
-        if not re.fullmatch(r"\d{1,5}(-\d{1,5})?(/(tcp|udp|sctp))?", port):
-            raise InvalidArgument(f'invalid port specification: "{port}"')
+        protocol, number = ports.split(port)
         for binding in bindings or ():
-            _check_host_port(binding)
-        full = port if "/" in port else f"{port}/tcp"
-        config["ExposedPorts"] = {**(config.get("ExposedPorts") or {}), full: {}}
-
-
-def _check_host_port(binding: Any) -> None:
-    """A number, a range or nothing. Raises InvalidArgument."""
-    given = str((binding.get("HostPort") if isinstance(binding, dict) else binding) or "")
-    numbers = given.split("-") if given else []
-    if len(numbers) > 2 or not all(re.fullmatch(r"\d{1,5}", each) and int(each) <= MAX_PORT for each in numbers):
-        raise InvalidArgument(f'invalid port specification: "{given}"')
+            ports.host_range(str(binding.get("HostPort") or ""))
+        config["ExposedPorts"] = {**(config.get("ExposedPorts") or {}), f"{number}/{protocol}": {}}
 
 
 def _check_hostname(name: str) -> None:

@@ -22,6 +22,7 @@ from gantry_agent.engine.errors import Conflict, EngineError, InvalidArgument, N
 from gantry_agent.engine.events import Event, Events
 from gantry_agent.engine.runtime.conmon import Conmon, Paths, RuntimeRefusal, read_pid
 from gantry_agent.engine.runtime.processes import is_same, start_time
+from gantry_agent.engine.runtime.refusals import reworded
 from gantry_agent.engine.runtime.spawn import gone
 
 from .model import Container, Status
@@ -199,7 +200,8 @@ class Execs:
             message = exc.message if isinstance(exc, EngineError) else ""
             self._finish(exec_, container, failure_code(message))
             if isinstance(exc, RuntimeRefusal):
-                raise RuntimeRefusal(f"OCI runtime exec failed: {message}") from exc
+                words, _ = reworded(exec_.command[0], message)
+                raise RuntimeRefusal(f"OCI runtime exec failed: exec failed: {words}: unknown") from exc
             raise
         exec_.pid, exec_.conmon_pid = started.pid, started.conmon_pid
         exec_.conmon_started = start_time(started.conmon_pid)

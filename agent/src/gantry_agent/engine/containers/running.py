@@ -5,7 +5,6 @@ import contextlib
 import json
 import logging
 import os
-import re
 import shutil
 import signal
 import time
@@ -19,6 +18,7 @@ from gantry_agent.engine.layers import mounting, overlay
 from gantry_agent.engine.runtime import cgroups, processes, seccomp
 from gantry_agent.engine.runtime.conmon import Conmon, Paths, RuntimeRefusal, Started, read_pid
 from gantry_agent.engine.runtime.oci_runtime import OciRuntime
+from gantry_agent.engine.runtime.refusals import REFUSED, reworded
 from gantry_agent.engine.runtime.spec import Surroundings, build
 
 from .model import Container
@@ -107,15 +107,8 @@ def oom_kills(container: Container) -> int:
 
 def refusal(container: Container, said: str, runtime: str) -> StartFailed:
     """What the runtime said, in the words and with the exit code that clients of Docker know."""
-    lower = said.lower()
-    bare = re.sub(r": (permission denied|operation not permitted|not a directory)$", "", said, flags=re.IGNORECASE)
-    if "not found in $path" in lower or re.search(r"(executable|exec|stat) .*no such file or directory", lower):
-        return StartFailed(_worded(f'exec: "{container.path}": executable file not found in $PATH'), 127, 400)
-    if re.search(r"permission denied|is a directory|open executable: operation not permitted", lower):
-        return StartFailed(_worded(f'exec: "{container.path}": {bare}: permission denied'), 126, 400)
-    if "not a directory" in lower:
-        return StartFailed(_worded(f"{bare}: not a directory"), 127, 400)
-    return StartFailed(_worded(f"{runtime}: {said}"), 128)
+    words, code = reworded(container.path, said, runtime)
+    return StartFailed(_worded(words), code, 400 if code != REFUSED else 500)
 
 
 def _worded(text: str) -> str:

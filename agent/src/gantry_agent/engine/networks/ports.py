@@ -57,7 +57,7 @@ def wanted(container: Container, default_host_ip: str) -> list[Wanted]:
             host_ip = _host_ip(place.get("HostIp") or default_host_ip)
             if host_ip is None:
                 continue  # an IPv6 address: these networks have none
-            found.append(Wanted(protocol, number, host_ip, _range(str(place.get("HostPort") or ""))))
+            found.append(Wanted(protocol, number, host_ip, host_range(str(place.get("HostPort") or ""))))
     if container.host_config.get("PublishAllPorts"):
         for key in exposed(container):
             if key not in bindings:
@@ -83,7 +83,7 @@ def split(key: str) -> tuple[str, int]:
     if protocol not in KINDS:
         raise InvalidArgument(f"invalid port {key!r}: this engine publishes tcp and udp")
     if not (number.isdecimal() and number.isascii() and 0 < int(number) < 65536):
-        raise InvalidArgument(f"invalid port specification: {key!r}")
+        raise InvalidArgument(f'invalid port specification: "{number}"')
     return protocol, int(number)
 
 
@@ -216,12 +216,12 @@ def _host_ip(text: str) -> str | None:
     return str(address) if address.version == 4 else None
 
 
-def _range(text: str) -> range:
+def host_range(text: str) -> range:
     """8000 or 8000-8010; "" and 0 are any free port. Raises InvalidArgument."""
     if text in ("", "0"):
         return range(0)
     first, _, last = text.partition("-")
     last = last or first
     if not (first.isdecimal() and last.isdecimal() and 0 < int(first) <= int(last) < 65536):
-        raise InvalidArgument(f"invalid port specification: {text!r}")
+        raise InvalidArgument(f'invalid port specification: "{text}"')
     return range(int(first), int(last) + 1)
