@@ -20,7 +20,7 @@ from gantry_agent.engine.registry import Credentials, Registry
 from gantry_agent.engine.registry import endpoints as endpoints_module
 from gantry_agent.engine.registry.answers import Misled, Unreachable
 from gantry_agent.engine.registry.endpoints import Endpoint
-from gantry_agent.engine.registry.transport import Call
+from gantry_agent.engine.registry.transport import Call, Origin, Reach, _proxy
 from yarl import URL
 
 from tests.engine.fake_registry import FakeRegistry, refusal
@@ -101,11 +101,34 @@ async def test_https_does_not_lead_to_http(secure: FakeRegistry, certificate: Pa
             call = Call("GET", URL(f"https://{secure.address}/v2/a"))
             response = await client._transport.send(origin, call)
             assert response.status == 404, "127.0.0.9 is loopback, so plain HTTP to it is allowed"
-            secure.on("GET", "/v2/a", lambda request: _redirect("http://plain.example/x"))  # type: ignore[arg-type]
-            with pytest.raises(Misled, match="from HTTPS to plain HTTP"):
-                await client._transport.send(origin, call)
+            for target in ("http://plain.example/x", "http://plain.example:5000/x"):
+                secure.on("GET", "/v2/a", lambda request, to=target: _redirect(to))  # type: ignore[misc]
+                with pytest.raises(Misled, match="from HTTPS to plain HTTP"):
+                    await client._transport.send(origin, call)
         finally:
             await client.close()
+
+
+async def test_https_does_not_lead_to_http_on_its_own_port(secure: FakeRegistry, certificate: Path) -> None:
+    """The host is the same, and an eavesdropper would be glad."""
+    name = f"shop.example:{secure.address.rpartition(':')[2]}"
+    client = Registry(Config())
+    try:
+        origin = Origin(Endpoint(name, ca=str(certificate)), Reach.LOOPBACK)
+        with pytest.raises(Misled, match="from HTTPS to plain HTTP"):
+            await client._transport.send(origin, Call("GET", URL(f"http://{name}/v2/")))
+    finally:
+        await client.close()
+
+
+def test_proxies_of_the_environment_are_used_but_not_for_loopback(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HTTPS_PROXY", "http://proxy:3128")
+    monkeypatch.setenv("NO_PROXY", ".corp.example")
+    found = {host: _proxy("https", host) for host in ("quay.io", "shop.corp.example", "localhost", "127.0.0.1", "::1")}
+    assert [host for host, proxy in found.items() if proxy == "http://proxy:3128"] == ["quay.io"]
+    assert _proxy("http", "quay.io") is None
 
 
 async def _redirect(target: str) -> web.Response:

@@ -109,6 +109,9 @@ def test_where_to_ask_follows_the_configuration() -> None:
         assert is_insecure(host, config) is expected, host
     with pytest.raises(InvalidArgument):
         endpoints("docker.io", Config(registry_mirrors=("ftp://x",)), mirrors=True)
+    for wrong in ("/ca.pem", {"CA": "/ca.pem"}, {"mirrors": "https://x"}):
+        with pytest.raises(InvalidArgument, match="registries"):
+            endpoints("shop", Config(registries={"shop": wrong}), mirrors=True)  # type: ignore[dict-item]
 
 
 async def test_a_token_is_fetched_once_for_each_scope(client: Registry, fake: FakeRegistry) -> None:

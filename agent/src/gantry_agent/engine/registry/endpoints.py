@@ -31,7 +31,7 @@ class Endpoint:
 
 def endpoints(registry: str, config: Config, *, mirrors: bool) -> list[Endpoint]:
     """Where to ask for images of `registry` (as in a reference), best first. Raises InvalidArgument."""
-    own = config.registries.get(registry, {})
+    own = settings_of(registry, config)
     found: list[Endpoint] = []
     if mirrors:
         urls = list(_strings(own.get("mirrors"), f"registries.{registry}.mirrors"))
@@ -40,6 +40,14 @@ def endpoints(registry: str, config: Config, *, mirrors: bool) -> list[Endpoint]
         found = [_mirror(url, config) for url in urls]
     host = HUB_ENDPOINT if registry in HUB_HOSTS else registry
     return [*found, _endpoint(host, config, str(own.get("ca") or ""))]
+
+
+def settings_of(host: str, config: Config) -> dict[str, Any]:
+    """What the configuration's `registries` says of a host. Raises InvalidArgument."""
+    found = config.registries.get(host, {})
+    if not isinstance(found, dict) or not found.keys() <= {"ca", "mirrors"}:
+        raise InvalidArgument(f'the configuration\'s registries.{host} must be an object with "ca" and "mirrors"')
+    return found
 
 
 def _strings(found: Any, key: str) -> list[str]:
@@ -62,7 +70,7 @@ def _mirror(url: str, config: Config) -> Endpoint:
     if parts.scheme not in ("http", "https") or not parts.netloc or "@" in parts.netloc or parts.query:
         raise InvalidArgument(f"invalid mirror {url!r}: expected http[s]://HOST[:PORT][/PATH] without credentials")
     host, path = parts.netloc, parts.path.rstrip("/")
-    ca = str(config.registries.get(host, {}).get("ca") or "")
+    ca = str(settings_of(host, config).get("ca") or "")
     is_plain = parts.scheme == "http"
     verify = not is_insecure(host, config)
     return Endpoint(host, ("http",) if is_plain else ("https",), verify, ca, path, is_mirror=True)

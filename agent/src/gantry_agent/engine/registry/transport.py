@@ -27,7 +27,7 @@ from gantry_agent import __version__
 from gantry_agent.engine.config import Config
 
 from .answers import Misled, Unreachable
-from .endpoints import Endpoint, is_insecure, tls_context
+from .endpoints import Endpoint, is_insecure, settings_of, tls_context
 
 MAX_HOPS = 10
 READ_BUFFER = 512 << 10  # bytes aiohttp holds of one answer before it stops reading
@@ -107,7 +107,8 @@ class Transport:
 
     async def _hop(self, origin: Origin, call: Call, url: URL, headers: Mapping[str, str]) -> aiohttp.ClientResponse:
         what = f'{call.method.title()} "{shown(url)}"'
-        home = _address(url) == _address(URL(f"{url.scheme}://{origin.endpoint.host}"))
+        own = URL(f"{url.scheme}://{origin.endpoint.host}")
+        home = url.scheme in origin.endpoint.schemes and (url.host, url.port) == (own.host, own.port)
         endpoint = origin.endpoint if home else self._elsewhere(origin, url, what)
         proxy = _proxy(url.scheme, url.host or "")
         session = self._session(Reach.ANY if home or proxy else origin.reach)
@@ -137,7 +138,7 @@ class Transport:
         # aiohttp asks no resolver about an address that is a number already.
         if _is_number(name) and _reach_of(name) > origin.reach:
             raise Misled(f"{what}: {origin.endpoint.host} leads to a private address, which is refused")
-        own = self._config.registries.get(host, {})
+        own = settings_of(host, self._config)
         return Endpoint(host, verify=not insecure, ca=str(own.get("ca") or ""))
 
     def _session(self, reach: Reach) -> aiohttp.ClientSession:
@@ -223,10 +224,6 @@ def _lookup(host: str, exc: Exception) -> str:
     unknown = isinstance(exc, socket.gaierror) and exc.errno in _NO_NAME
     words = "no such host" if unknown else str(getattr(exc, "strerror", None) or exc).lower()
     return f"dial tcp: lookup {host}: {words}"
-
-
-def _address(url: URL) -> tuple[str | None, int | None]:
-    return url.host, url.port
 
 
 def _is_number(host: str) -> bool:
