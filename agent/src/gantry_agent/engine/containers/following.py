@@ -1,6 +1,7 @@
 """Everything that follows running containers, as one part of the engine: logs, execs, health checks, their ends."""
 
 import asyncio
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -65,17 +66,15 @@ class Following:
         """Where conmon writes its log now."""
         return self._engine.layout.container(container.id) / "ctr.log"
 
-    def _logs(self) -> list[logs.Kept]:
+    def _logs(self) -> Iterator[logs.Kept]:
         """The logs that grow."""
         config = self._engine.config
-        found = []
         for container in self._engine.containers.all():
             if container.is_running:
                 options = (container.host_config.get("LogConfig") or {}).get("Config") or {}
                 size, files = logs.limits(options, config.log_max_size, config.log_max_file)
                 bundle = self._engine.containers.conmon_paths(container).bundle
-                found.append(logs.Kept(self.log(container), size, files, partial(reopen_log, bundle)))
-        return found
+                yield logs.Kept(self.log(container), size, files, partial(reopen_log, bundle))
 
     async def _process(self, container: Container, exec_: Exec) -> dict[str, Any]:
         return await self._engine.containers.process_for(

@@ -8,6 +8,7 @@ everything before the text has a fixed length.
 import struct
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache
 
 TIME = 29  # characters of the time without its offset: what times are compared by
 STAMP = 35  # with the offset
@@ -45,6 +46,12 @@ def frame(stream: int, data: bytes) -> bytes:
     return struct.pack(">BxxxL", stream, len(data)) + data
 
 
+@cache
+def _heads(stream: int) -> list[bytes]:
+    """The heads of frames of a stream by their size; of stream 0 there are none. Shared by all readers."""
+    return [struct.pack(">BxxxL", stream, size) if stream else b"" for size in range(1024)]
+
+
 class Renderer:
     """Turns records into an answer's bytes, buffer by buffer; holds at most JOIN_LIMIT bytes of each stream."""
 
@@ -56,9 +63,7 @@ class Renderer:
         self._is_inside: set[int] = set()
         """Streams whose line has begun: what follows of it gets no second time."""
         self._heads = {
-            _UTC + b" " + name + b" F ": [
-                struct.pack(">BxxxL", number, size) if wanted.is_framed else b"" for size in range(1024)
-            ]
+            _UTC + b" " + name + b" F ": _heads(number if wanted.is_framed else 0)
             for name, number in _STREAMS.items()
             if (wanted.stdout if number == 1 else wanted.stderr)
         }

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import re
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -132,11 +132,12 @@ class Kept:
     """Tells its conmon to open the path anew; raises Conflict when it has gone."""
 
 
-async def keep_small(logs: Callable[[], list[Kept]]) -> None:
+async def keep_small(logs: Callable[[], Iterator[Kept]]) -> None:
     """Rotate logs that have grown beyond their size, for ever."""
     asked: dict[Path, tuple[int, float]] = {}
     while True:
         for each in logs():
+            await asyncio.sleep(0)  # hundreds of containers must not hold the loop in one go
             with contextlib.suppress(FileNotFoundError):
                 found = each.path.stat()
                 now = time.monotonic()
@@ -148,6 +149,7 @@ async def keep_small(logs: Callable[[], list[Kept]]) -> None:
                 await asyncio.get_running_loop().run_in_executor(_threads, rotate, each.path, each.files - 1)
                 with contextlib.suppress(Conflict):
                     each.reopen()
+        asked = {path: last for path, last in asked.items() if time.monotonic() - last[1] < REOPEN_PATIENCE}
         await asyncio.sleep(SIZE_CHECK)
 
 

@@ -6,6 +6,7 @@ with watcher.watch(folder) as changed:       # an asyncio.Event, set at each cha
 
 import asyncio
 import ctypes
+import logging
 import os
 import struct
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ IN_MODIFY, IN_MOVED_TO, IN_CREATE, IN_DELETE_SELF, IN_IGNORED = 0x2, 0x80, 0x100
 QUIET = 0.003  # seconds between two reads: a chatty writer wakes us a few hundred times a second, not thousands
 _EVENT = struct.Struct("iIII")
 
+log = logging.getLogger(__name__)
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -29,11 +31,20 @@ class Watcher:
 
     @contextmanager
     def watch(self, folder: Path) -> Iterator[asyncio.Event]:
-        """An event set whenever a file of the folder is written, made or renamed. Raises OSError."""
-        if self._descriptor < 0:
-            self._open()
+        """An event set whenever a file of the folder is written, made or renamed.
+
+        Where the kernel has no watch left (fs.inotify.max_user_watches), or the folder has gone, it is never set:
+        callers look again after a while anyway.
+        """
         changed = asyncio.Event()
-        number = _add(self._descriptor, folder)
+        try:
+            if self._descriptor < 0:
+                self._open()
+            number = _add(self._descriptor, folder)
+        except OSError as exc:
+            log.warning("%s cannot be watched: %s", folder, exc)
+            yield changed
+            return
         self._folders.setdefault(number, set()).add(changed)
         try:
             yield changed
