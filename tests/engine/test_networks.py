@@ -1,12 +1,16 @@
 """Networks on the kernel: who reaches whom, what is published where, and what is left afterwards."""
 
+import asyncio
 import contextlib
 import socket
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
-from gantry_agent.engine.errors import Conflict, Forbidden, Internal, NotFound
+from gantry_agent.engine.errors import Conflict, Forbidden, Internal, NotFound, Unavailable
+from gantry_agent.engine.networks.dns import Names
+from gantry_agent.engine.networks.firewall import Firewall, table_name
+from gantry_agent.engine.networks.netlink import Netlink
 
 from tests.engine.lab import OUTSIDE, Lab, inside, is_free, port_of, resolve
 from tests.support.netns import NetworkNamespace
@@ -255,7 +259,7 @@ async def test_names_and_aliases_are_answered_within_a_network(lab: Lab) -> None
         pytest.skip("aardvark-dns is not installed")
     await lab.networks.create({"Name": "one"})
     await lab.networks.create({"Name": "two"})
-    first = await lab.start("one", {"one": {"Aliases": ["db"]}})
+    first = await lab.start("one", {"one": {"Aliases": ["db"]}}, Dns=["192.0.2.53"])
     second, stranger = await lab.start("one"), await lab.start("two")
     for name in (first.name, "db", first.id[:12]):
         assert resolve(lab, second, name) == f"['{first.endpoints['one'].ip}']"
@@ -286,6 +290,60 @@ async def test_nothing_is_left_behind(lab: Lab) -> None:
     lab.networks = lab.new()
     await lab.networks.open(())
     assert all(is_free(port) for port in (9000, 9009, 9100))
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        (Netlink, "add_veth"),
+        (Netlink, "add_address"),
+        (Netlink, "set_default_route"),
+        (Firewall, "replace"),
+        (Names, "add"),
+    ],
+    ids=lambda step: step[1],
+)
+async def test_a_step_that_fails_leaves_nothing(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch, step: tuple[type, str]
+) -> None:
+    await lab.networks.create({"Name": "web"})
+    container = lab.container("web", PortBindings=publish(8080))
+
+    def fail(*_: object) -> None:
+        raise Unavailable("the kernel says no")
+
+    monkeypatch.setattr(*step, fail)
+    with pytest.raises(Unavailable, match="the kernel says no"):
+        await lab.networks.attach(container)
+    monkeypatch.undo()
+    await eventually_async(lambda: lab.left() == NOTHING, what="nothing is left")
+    assert is_free(8080)
+    assert container.endpoints["web"].ip == ""
+    await lab.networks.attach(container)  # and the next try succeeds
+
+
+async def test_a_start_that_is_cancelled_leaves_nothing(lab: Lab) -> None:
+    await lab.networks.create({"Name": "web"})
+    container = lab.container("web", PortBindings=publish(8080))
+    for pause in range(5):
+        starting = asyncio.create_task(lab.networks.attach(container))
+        for _ in range(pause):
+            await asyncio.sleep(0)
+        starting.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await starting
+            await lab.networks.detach(container)
+        await eventually_async(lambda: lab.left() == NOTHING, what="nothing is left")
+        assert is_free(8080)
+
+
+async def test_a_network_that_is_being_joined_is_in_use(lab: Lab) -> None:
+    await lab.networks.create({"Name": "web"})
+    starting = asyncio.create_task(lab.networks.attach(lab.container("web")))
+    await asyncio.sleep(0)
+    with pytest.raises(Forbidden, match="has active endpoints"):
+        await lab.networks.remove("web")
+    await starting
 
 
 async def test_a_killed_engine_is_taken_over(lab: Lab) -> None:
@@ -327,6 +385,16 @@ async def test_another_firewall_that_drops_what_it_does_not_know(lab: Lab) -> No
     await lab.networks.create({"Name": "web"})
     await lab.networks.remove("web")
     assert "gb-" not in lab.run("iptables", "-S", "FORWARD")
+
+
+async def test_a_firewall_that_starts_later_is_told(lab: Lab) -> None:
+    container = await lab.start(PortBindings=publish(8080))
+    lab.serve(container, 80)
+    lab.run("iptables", "-P", "FORWARD", "DROP")
+    assert await lab.ask(lab.there.inside, 8080, of="outside") == ""
+    lab.run("nft", "delete", "table", "ip", table_name(lab.layout.root))
+    await lab.networks.guard()
+    assert (await lab.ask(lab.there.inside, 8080, of="outside")).startswith("hello")
 
 
 async def test_events_say_who_came_and_went(lab: Lab) -> None:

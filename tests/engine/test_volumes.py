@@ -1,5 +1,6 @@
 """Volumes: what is kept, who uses it, what an empty one gets from the image, and what a container may ask for."""
 
+import asyncio
 import contextlib
 import os
 import stat
@@ -16,6 +17,8 @@ from gantry_agent.engine.events import Events
 from gantry_agent.engine.layout import Layout
 from gantry_agent.engine.volumes import SCHEMA, Volumes, tree_size
 from gantry_agent.engine.volumes.copyup import copy_up
+
+from tests.support.waiting import eventually_async
 
 needs_root = [pytest.mark.root, pytest.mark.skipif(os.geteuid() != 0, reason="owners and mounts need root")]
 
@@ -104,10 +107,45 @@ async def test_one_in_use_is_not_removed(place: Place) -> None:
 
 async def test_what_a_killed_engine_left_is_swept(place: Place) -> None:
     await place.volumes.create("kept")
+    await place.volumes.create("half-removed")
+    os.rename(place.layout.volumes / "half-removed", place.layout.tmp / "away")
     (place.layout.volumes / "begun" / "_data").mkdir(parents=True)
     place.volumes = place.new()
     await place.volumes.open(())
     assert os.listdir(place.layout.volumes) == ["kept"]
+    assert [each.name for each in place.volumes.all()] == ["kept"]
+
+
+async def test_content_is_never_removed_because_the_database_is_lost(place: Place) -> None:
+    await place.volumes.create("precious")
+    (place.volumes.path("precious") / "file").write_text("kept")
+    (place.layout.volumes / "lost+found").mkdir()
+    await place.database.write(lambda connection: connection.execute("DELETE FROM volumes"))
+    for _ in range(2):
+        place.volumes = place.new()
+        await place.volumes.open(())
+        assert [each.name for each in place.volumes.all()] == ["precious"]
+        assert (place.volumes.path("precious") / "file").read_text() == "kept"
+    assert (place.layout.volumes / "lost+found").is_dir()
+
+
+async def test_a_prune_does_not_take_what_a_container_is_about_to_get(place: Place) -> None:
+    """The mounts of a container are in use from the moment each is there, not only once it is made."""
+    release = asyncio.Event()
+
+    @contextlib.asynccontextmanager
+    async def slow() -> AsyncIterator[Path]:
+        await release.wait()
+        yield place.image
+
+    container = Container("ab" * 32, "c1", "", "", 0, {"Volumes": {"/a": {}}}, {"Binds": ["named:/b"]})
+    making = asyncio.create_task(place.volumes.prepare(container, slow))
+    await eventually_async(lambda: len(place.volumes.all()) == 2 and place.volumes.users("named"))
+    for volume in place.volumes.all():
+        with pytest.raises(Conflict):
+            await place.volumes.remove(volume.name)
+    release.set()
+    assert len(await making) == 2
 
 
 async def test_a_container_that_cannot_be_made_leaves_no_volume(place: Place) -> None:

@@ -122,18 +122,14 @@ class Kernel:
     # Containers
 
     def attach(self, path: Path, joins: Sequence[Join], ports: Sequence[Port], names: Sequence[Named]) -> None:
-        """A namespace with its interfaces, ports and names; nothing is left when it fails."""
+        """A namespace with its interfaces, ports and names. After a failure `detach` is the caller's to call."""
         if joins and not self._is_written:
             self._write()
         for join in joins:
             self._bridge(join.network)
         self._wiring.build(path, joins)
-        try:
-            self.publish((), ports)
-            self.set_names(names)
-        except BaseException:
-            self.detach(names[0].container_id if names else "", path, [join.outer for join in joins], ports, ())
-            raise
+        self.publish((), ports)
+        self.set_names(names)
 
     def detach(
         self, container_id: str, path: Path, outers: Sequence[str], ports: Sequence[Port], network_ids: Sequence[str]

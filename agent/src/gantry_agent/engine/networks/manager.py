@@ -51,6 +51,7 @@ class Networks:
         self._kernel: Kernel | None = None
         self._worker = ThreadPoolExecutor(1, "networks")
         self._attached: dict[str, Container] = {}
+        self._joining: dict[str, Container] = {}
         self._changing = asyncio.Lock()
         self._guard_task: asyncio.Task[None] | None = None
 
@@ -67,7 +68,7 @@ class Networks:
         for named in (each for container in self._attached.values() for each in self._names(container)):
             names.setdefault(named.network.id, {})[named.container_id] = named.entry
         await self._run(self._kernel.restore, self.catalog.all(), self.places.ports.all(), kept, outers, names)
-        self._guard_task = asyncio.get_running_loop().create_task(self._guard(), name="networks guard")
+        self._guard_task = asyncio.get_running_loop().create_task(self._keep_guard(), name="networks guard")
 
     async def close(self) -> None:
         """Stop working; networks, rules and names stay for the containers that run. Without any, nothing stays."""
@@ -107,6 +108,7 @@ class Networks:
             self._attached[container.id] = container
             return None
         await self.detach(container)
+        self._joining[container.id] = container
         try:
             joins = self.places.take(container)
             kernel = self._open_kernel()
@@ -114,8 +116,12 @@ class Networks:
             published = self.places.ports.of(container.id)
             await self._run(kernel.attach, self._path(container), joins, published, self._names(container))
         except BaseException:
-            self.places.give_back(container)
+            # Also after a cancellation, which lets the kernel's work end first.
+            with contextlib.suppress(EngineError):  # the first failure is the one to tell
+                await asyncio.shield(self._undo(container))
             raise
+        finally:
+            del self._joining[container.id]
         self._attached[container.id] = container
         for network, _ in self.places.of(container):
             self._tell(network, "connect", container)
@@ -129,20 +135,24 @@ class Networks:
             if mode == HOST and was_there:
                 self._tell(self.catalog.get(HOST), "disconnect", container)
             return
-        outers = [each.interface for each in container.endpoints.values() if each.interface]
-        networks = [network for network, endpoint in self.places.of(container) if endpoint.ip or network.name == NONE]
-        published = self.places.give_back(container)
-        if not was_there and not outers and not self._path(container).exists():
+        networks = [net for net, endpoint in self.places.of(container) if endpoint.ip or net.name == NONE]
+        if not was_there and not self._path(container).exists() and not any(net.name != NONE for net in networks):
             return
-        shares = any(each.network_mode == f"container:{container.id}" for each in self._attached.values())
-        kernel = self._open_kernel()
-        ids = [network.id for network in networks if network.has_names]
-        await self._run(kernel.detach, container.id, self._path(container), outers if shares else [], published, ids)
-        if outers and not shares:
-            # The kernel frees them with the namespace, beside the request path: by hand it takes 35 ms.
-            asyncio.get_running_loop().call_later(LINGER, self._remove_lingering, outers)
+        await self._undo(container)
         for network in networks:
             self._tell(network, "disconnect", container)
+
+    async def _undo(self, container: Container) -> None:
+        """Take everything of a container down that may be there. Raises the first EngineError, with the rest done."""
+        outers = [each.interface for each in container.endpoints.values() if each.interface]
+        named = [network.id for network, _ in self.places.of(container) if network.has_names]
+        published = self.places.give_back(container)
+        shares = any(each.network_mode == f"container:{container.id}" for each in self._attached.values())
+        now, later = (outers, []) if shares else ([], outers)
+        await self._run(self._open_kernel().detach, container.id, self._path(container), now, published, named)
+        if later:
+            # The kernel frees them with the namespace, beside the request path: by hand it takes 35 ms.
+            asyncio.get_running_loop().call_later(LINGER, self._remove_lingering, later)
 
     def files(self, container: Container) -> dict[str, Path]:
         """The files of a container's network on this host, by their path inside it."""
@@ -205,7 +215,7 @@ class Networks:
         """Who is in it now, with their places."""
         return [
             (container, endpoint)
-            for container in self._attached.values()
+            for container in (*self._attached.values(), *self._joining.values())
             for found, endpoint in self.places.of(container)
             if found.id == network.id
         ]
@@ -360,11 +370,15 @@ class Networks:
             with contextlib.suppress(RuntimeError):  # closed in the meantime: the next engine sweeps
                 self._worker.submit(self._kernel.remove_lingering, outers)
 
-    async def _guard(self) -> None:
+    async def guard(self) -> None:
+        """Put back rules that somebody flushed, or that another firewall started after us holds back."""
+        await self._run(self._open_kernel().guard)
+
+    async def _keep_guard(self) -> None:
         while True:
             await asyncio.sleep(GUARD_INTERVAL)
             try:
-                await self._run(self._open_kernel().guard)
+                await self.guard()
             except EngineError as exc:
                 log.error("the firewall's rules could not be put back: %s", exc.message)
 

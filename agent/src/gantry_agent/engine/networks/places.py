@@ -62,7 +62,7 @@ class Places:
         if key in (BRIDGE, HOST, NONE):
             if wanted:
                 raise InvalidArgument("user specified IP address is supported on user defined networks only")
-            if settings.get("Aliases") and key != BRIDGE:
+            if settings.get("Aliases"):
                 raise InvalidArgument("network-scoped alias is supported only for containers in user defined networks")
         elif wanted and network and not network.has_given_subnet:
             raise InvalidArgument(

@@ -63,16 +63,32 @@ class Volumes:
             if container.is_running:
                 for volume in self._with_options(container):
                     self._mounted.setdefault(volume.name, set()).add(container.id)
-        await asyncio.to_thread(self._sweep)
+        adopted, lost = await asyncio.to_thread(self._sweep)
+        for volume in adopted:
+            await self._write_down(volume)
+        for name in lost:
+            await self._strike_out(name)
 
-    def _sweep(self) -> None:
+    def _sweep(self) -> tuple[list[Volume], list[str]]:
+        """Folders without a row, that hold something, and rows without a folder; empty folders are removed.
+
+        A killed engine leaves a folder it has just begun, or a row whose folder it has just taken away. A folder with
+        content is a volume whatever the database says: content is never removed because a row is missing.
+        """
+        adopted: list[Volume] = []
         for folder in self._layout.volumes.iterdir():
-            if folder.name not in self._volumes:
-                log.info("removing %s: no volume has this name", folder)
+            if folder.name in self._volumes or not NAME.fullmatch(folder.name):
+                continue
+            if not (folder / DATA).is_dir() or not os.listdir(folder / DATA):
                 _remove_tree(folder, self._layout.tmp)
+            else:
+                log.warning("the volume %s was not in the database; it is again", folder.name)
+                adopted.append(Volume(folder.name, folder.stat().st_mtime_ns))
+        lost = [name for name in self._volumes if not (self._layout.volumes / name).is_dir()]
         for name, volume in self._volumes.items():
-            if volume.options and name not in self._mounted:
+            if volume.options and name not in self._mounted and name not in lost:
                 unmount_volume(self.path(name))
+        return adopted, lost
 
     # Volumes as such
 
@@ -120,12 +136,7 @@ class Volumes:
             labels = dict(labels or {}) if name else {ANONYMOUS: "", **(labels or {})}
             volume = Volume(name or secrets.token_hex(32), time.time_ns(), not name, labels, options or {})
             await asyncio.to_thread(self._make, volume.name)
-            row = [volume.name, volume.created_at, int(volume.is_anonymous)]
-            row += [json.dumps(volume.labels), json.dumps(volume.options)]
-            await self._database.write(
-                lambda connection: connection.execute("INSERT INTO volumes VALUES (?,?,?,?,?)", row)
-            )
-            self._volumes[volume.name] = volume
+            await self._write_down(volume)
         self._events.publish("volume", "create", volume.name, driver="local")
         return volume
 
@@ -138,13 +149,22 @@ class Volumes:
             if users := self.users(name):
                 who = ", ".join(user.id for user in users)
                 raise Conflict(f"remove {name}: volume is in use - [{who}]")
-            # The row first: a folder without one is swept at the next start.
-            await self._database.write(
-                lambda connection: connection.execute("DELETE FROM volumes WHERE name=?", [name])
-            )
-            del self._volumes[name]
-            await asyncio.to_thread(_remove_tree, self._layout.volumes / name, self._layout.tmp)
+            # The folder first, in one step: a row without one is struck out at the next start.
+            away = await asyncio.to_thread(_take_away, self._layout.volumes / name, self._layout.tmp)
+            await self._strike_out(name)
+        if away:
+            await asyncio.to_thread(shutil.rmtree, away, True)
         self._events.publish("volume", "destroy", name, driver="local")
+
+    async def _write_down(self, volume: Volume) -> None:
+        row = [volume.name, volume.created_at, int(volume.is_anonymous)]
+        row += [json.dumps(volume.labels), json.dumps(volume.options)]
+        await self._database.write(lambda connection: connection.execute("INSERT INTO volumes VALUES (?,?,?,?,?)", row))
+        self._volumes[volume.name] = volume
+
+    async def _strike_out(self, name: str) -> None:
+        await self._database.write(lambda connection: connection.execute("DELETE FROM volumes WHERE name=?", [name]))
+        self._volumes.pop(name, None)
 
     def _make(self, name: str) -> None:
         folder = self._layout.volumes / name
@@ -166,11 +186,12 @@ class Volumes:
         made: list[str] = []
         try:
             for mount in wanted:
-                await self._provide(mount, made)
+                await self._provide(container, mount, made)
             container.mounts = [wish.mount for wish in wanted]
             await self._fill(wanted, view)
         except BaseException:
             container.mounts = []
+            await self.release(container)
             for name in made:
                 await self.remove(name)
             raise
@@ -218,7 +239,7 @@ class Volumes:
             if remove_anonymous and mount.is_anonymous and mount.name in self._volumes and not self.users(mount.name):
                 await self.remove(mount.name)
 
-    async def _provide(self, wish: requests.Wish, made: list[str]) -> None:
+    async def _provide(self, container: Container, wish: requests.Wish, made: list[str]) -> None:
         """Have the source of one mount."""
         mount = wish.mount
         if mount.kind == "bind":
@@ -231,6 +252,8 @@ class Volumes:
         elif mount.kind == "volume":
             is_new = mount.name not in self._volumes
             volume = await self.create(mount.name, wish.labels, wish.options, wish.driver)
+            # In use from here on, before anybody else's turn: a prune may be waiting for it.
+            self._users.setdefault(volume.name, {})[container.id] = container
             if is_new:
                 made.append(volume.name)
             mount.name, mount.source = volume.name, str(self.path(volume.name))
@@ -281,15 +304,20 @@ def _make_folder(path: str) -> None:
         raise InvalidArgument(f"error while creating mount source path '{path}': {exc.strerror}") from exc
 
 
-def _remove_tree(folder: Path, tmp: Path) -> None:
-    """Remove a volume's folder: out of its place in one step, whatever happens next; tmp is swept at start.
+def _take_away(folder: Path, tmp: Path) -> Path | None:
+    """Move a volume's folder out of its place in one step, to where it is swept at start; None when it is not there.
 
-    Raises Internal when something stays mounted there: its content is not ours to remove.
+    Raises Internal when something stays mounted on it: that content is not ours to remove.
     """
     unmount_volume(folder / DATA)
     away = tmp / f"volume-{secrets.token_hex(8)}"
     try:
         folder.rename(away)
     except FileNotFoundError:
-        return
-    shutil.rmtree(away, ignore_errors=True)
+        return None
+    return away
+
+
+def _remove_tree(folder: Path, tmp: Path) -> None:
+    if away := _take_away(folder, tmp):
+        shutil.rmtree(away, ignore_errors=True)
