@@ -265,6 +265,38 @@ def test_events_tell_of_a_pull(engine: Native, registry: Registry) -> None:
     assert event["Actor"]["Attributes"]["name"] == f"{registry.address}/gantry/{name}"
 
 
+async def test_search_is_filtered_and_limited(engine: Native, fake: FakeRegistry) -> None:
+    results = [
+        {"name": "a", "star_count": 9, "is_official": True, "is_automated": False, "description": "first", "more": 1},
+        {"name": "b", "star_count": 2, "is_official": False},
+    ]
+
+    async def found(request: web.Request) -> web.Response:
+        assert (request.query["q"], request.query["n"]) == ("app", "25")
+        return web.json_response({"results": results})
+
+    fake.on("GET", "/v1/search", found)
+
+    async def search(**query: Any) -> tuple[int, Any]:
+        return await asyncio.to_thread(engine.request, "GET", "/images/search", term=f"{fake.address}/app", **query)
+
+    assert await search() == (
+        200,
+        [
+            {key: value for key, value in results[0].items() if key != "more"},
+            {"name": "b", "star_count": 2, "is_official": False, "is_automated": False, "description": ""},
+        ],
+    )
+    for filters, names in (
+        ({"stars": ["3"]}, ["a"]),
+        ({"is-official": ["false"]}, ["b"]),
+        ({"is-automated": {"true": True}}, []),
+    ):
+        assert [each["name"] for each in (await search(filters=json.dumps(filters)))[1]] == names
+    for wrong in ({"filters": '{"stars":["many"]}'}, {"filters": '{"size":["1"]}'}, {"limit": 101}):
+        assert (await search(**wrong))[0] == 400
+
+
 # What a registry may not do: each lie is refused, and leaves nothing behind.
 
 

@@ -21,10 +21,10 @@ from gantry_agent.engine.errors import (
     NotFound,
     Unsupported,
 )
-from gantry_agent.engine.layers.unpack import Unpacked, Unpacker
+from gantry_agent.engine.layers.unpack import Unpacker
 from gantry_agent.engine.oci import Descriptor, Digest, ImageConfig, Index, Manifest, Platform, Reference
 from gantry_agent.engine.oci.documents import parse
-from gantry_agent.engine.registry import Credentials, Fetched
+from gantry_agent.engine.registry import Credentials
 from gantry_agent.engine.registry.answers import NameUnknown
 from gantry_agent.engine.registry.sources import Sources
 from gantry_agent.engine.store.blobs import BlobWriter
@@ -108,7 +108,7 @@ async def _choose(sources: Sources, document: Manifest | Index, wanted: Platform
     if isinstance(document, Manifest):
         return document
     chosen = document.choose(wanted or Platform.host())
-    fetched: Fetched = await sources.manifest(chosen.digest)
+    fetched = await sources.manifest(chosen.digest)
     if len(fetched.content) != chosen.size:
         raise Corrupt(f"manifest {chosen.digest} has {len(fetched.content)} bytes, its index says {chosen.size}")
     return Manifest.parse(fetched.content, fetched.media_type or chosen.media_type)
@@ -192,7 +192,7 @@ async def _bring(engine: Engine, sources: Sources, part: Part, progress: Progres
             async with store.blobs.writer(blob.digest, blob.size) as writer:
                 await _receive(sources, part, writer, unpacker, progress)
         progress.detail(part.name, "Extracting", blob.size, blob.size)
-        unpacked: Unpacked = await unpacker.finish()
+        unpacked = await unpacker.finish()
         if unpacked.diff_id != part.diff_id:
             raise Corrupt(
                 f"layer {blob.digest} does not unpack to what the image says: got {unpacked.diff_id}, "
