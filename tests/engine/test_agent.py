@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import signal
@@ -19,6 +18,7 @@ from gantry_agent.state import Enrolment, State
 
 from tests.support import unixhttp
 from tests.support.images import busybox
+from tests.support.own_engine import OwnEngine
 from tests.support.scratch import discard, make_scratch
 from tests.support.waiting import eventually
 
@@ -33,18 +33,17 @@ class Agent:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.state = State(folder / "state")
+        self.engine = OwnEngine(folder)
+        self.socket = self.engine.socket
+        self.state = State(self.engine.config.parent)
         self.state.prepare()
         self.state.save_enrolment(keys.generate(), Enrolment("7", "box", "http://127.0.0.1:1", ["ws://127.0.0.1:1"]))
-        configuration = {"bridge": "gnA0", "bip": "10.97.0.1/24"}
-        (self.state.folder / native.CONFIG).write_text(json.dumps(configuration))
-        self.socket = folder / "engine.sock"
         self.log = folder / "log"
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self, *options: str) -> None:
         command = [sys.executable, "-m", "gantry_agent", "run", "--state", str(self.state.folder)]
-        command += ["--engine-root", str(self.folder / "root"), "--engine-socket", str(self.socket)]
+        command += ["--engine-root", str(self.engine.root), "--engine-socket", str(self.socket)]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [*command, *(options or ("--engine", "native"))], stdin=subprocess.DEVNULL, stdout=log, stderr=log
@@ -87,12 +86,13 @@ class Agent:
 def agent() -> Iterator[Agent]:
     folder = make_scratch()
     agent = Agent(folder)
-    try:
-        yield agent
-    finally:
-        if agent.process is not None:
-            agent.end(signal.SIGTERM)
-        discard(folder)
+    with agent.engine:
+        try:
+            yield agent
+        finally:
+            if agent.process is not None:
+                agent.end(signal.SIGTERM)
+            discard(folder)
 
 
 def is_alive(pid: int) -> bool:
@@ -159,7 +159,7 @@ def test_containers_outlive_the_agent(agent: Agent, how: signal.Signals) -> None
 
 def test_two_engines_never_share_a_root(agent: Agent) -> None:
     agent.start()
-    command = [sys.executable, "-m", "gantry_agent", "engine", "--root", str(agent.folder / "root")]
+    command = [sys.executable, "-m", "gantry_agent", "engine", "--root", str(agent.engine.root)]
     done = subprocess.run(
         [*command, "--socket", str(agent.folder / "second.sock")], capture_output=True, text=True, timeout=30
     )

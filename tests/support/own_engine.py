@@ -1,4 +1,4 @@
-"""The native engine that `./gantry up` starts for itself, seen as the engines of a test are.
+"""The native engine that `./gantry up`, or an agent, starts for itself, seen as the engines of a test are.
 
 up = Up("--engine", "native")
 with OwnEngine(up.home.path) as engine, up:     # configured first; `up` starts and stops its process
@@ -45,7 +45,7 @@ class OwnEngine(Native):
         return self.folder / "agent" / "engine.json"
 
     def __enter__(self) -> Self:
-        self.config.parent.mkdir(mode=0o700)
+        self.config.parent.mkdir(mode=0o700, exist_ok=True)
         self.prepare()
         return self
 
