@@ -52,8 +52,8 @@ def _play(top: Path, steps: list[Step]) -> None:
 
 
 def _do(action: str, path: Path, value: object, top: Path) -> None:
-    if action in ("chmod", "xattr", "write") and path.is_symlink():
-        return
+    if action in ("chmod", "xattr", "write") and os.path.lexists(path) and not stat.S_ISREG(os.lstat(path).st_mode):
+        return  # through a link it would leave the tree, and a pipe would wait for its other end
     if action == "write":
         path.parent.mkdir(parents=True, exist_ok=True)
         assert isinstance(value, bytes)
