@@ -1,7 +1,9 @@
 """Containers outlive the engine: killed twenty times, it takes all of them back, and no line of theirs is lost."""
 
 import asyncio
+import subprocess
 import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -60,7 +62,8 @@ def start_times(pids: list[int]) -> list[str]:
 
 
 def test_fifty_containers_through_twenty_kills(native: Native) -> None:
-    made = [start(native, COUNTER) for _ in range(CONTAINERS)]
+    with ThreadPoolExecutor(8) as pool:
+        made = list(pool.map(lambda _: start(native, COUNTER), range(CONTAINERS)))
     pids = [inspect(native, container)["State"]["Pid"] for container in made]
     born = start_times(pids)
     slowest = 0.0
@@ -74,13 +77,31 @@ def test_fifty_containers_through_twenty_kills(native: Native) -> None:
     assert [inspect(native, container)["State"]["Pid"] for container in made] == pids
     assert start_times(pids) == born
     assert slowest < 5, "taken back within five seconds (the issue's bound, not a speed)"
-    for container in made:
-        native.expect("POST", f"/containers/{container}/kill")
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda container: native.expect("POST", f"/containers/{container}/kill"), made))
     for container in made:
         assert native.expect("POST", f"/containers/{container}/wait")["StatusCode"] == 137
         lines = asyncio.run(log(native, container)).split()
         assert lines == [b"%d" % number for number in range(len(lines))]
         assert len(lines) > KILLS
+
+
+def test_it_stops_at_once_though_clients_follow(native: Native) -> None:
+    """Its streams end with it, and the containers do not."""
+    container = start(native, COUNTER)
+    begun = [Path(native.folder / f"seen{number}") for number in range(3)]
+    words = (["logs", "-f", container], ["attach", "--no-stdin", container], ["exec", container, "sh", "-c", COUNTER])
+    clients = []
+    for path, command in zip(begun, words, strict=True):
+        with path.open("wb") as out:
+            arguments = ["docker", "-H", f"unix://{native.socket}", *command]
+            clients.append(subprocess.Popen(arguments, stdout=out, stderr=subprocess.DEVNULL))
+    eventually(lambda: all(path.stat().st_size for path in begun), what="all of them read")
+    native.stop()
+    for client in clients:
+        client.wait(5)
+    native.start()
+    assert inspect(native, container)["State"]["Running"]
 
 
 def test_what_happened_while_it_was_away_is_known(native: Native, tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from . import (
     unsupported,
     volumes,
 )
-from .routes import API_VERSION, MIN_API_VERSION, Handler, Routes
+from .routes import API_VERSION, LASTING, MIN_API_VERSION, Handler, Routes, end_lasting
 
 log = logging.getLogger(__name__)
 
@@ -51,6 +51,8 @@ def make_app(engine: Engine) -> web.Application:
     """The aiohttp application of one engine."""
     app = web.Application(middlewares=[_explain], client_max_size=0)
     app.on_response_prepare.append(_sign)
+    app[LASTING] = set()
+    app.on_shutdown.append(end_lasting)
     for table in TABLES:
         for method, path, handler in table.all:
             bound = _bind(engine, handler)

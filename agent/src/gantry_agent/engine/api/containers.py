@@ -16,7 +16,7 @@ from gantry_agent.engine.errors import Conflict, InvalidArgument, NotFound
 from gantry_agent.engine.layers import sizes
 from gantry_agent.engine.oci import Platform
 
-from .routes import Routes, body_of, filters_of, flag, number
+from .routes import Routes, body_of, filters_of, flag, lasting, number
 
 routes = Routes()
 
@@ -151,6 +151,7 @@ async def wait(engine: Engine, request: web.Request) -> web.StreamResponse:
         await asyncio.sleep(0)  # it listens before the client is told so
         response = web.StreamResponse(headers={"Content-Type": "application/json"})
         await response.prepare(request)
+        lasting(request)
         code = await waiting
     finally:
         waiting.cancel()

@@ -13,7 +13,7 @@ from gantry_agent.engine.core import Engine
 from gantry_agent.engine.errors import InvalidArgument
 from gantry_agent.engine.events import Event, Listener
 
-from .routes import Routes, filters_of
+from .routes import Routes, filters_of, lasting
 
 routes = Routes()
 
@@ -37,6 +37,7 @@ async def events(engine: Engine, request: web.Request) -> web.StreamResponse:
     with engine.events.listen() as listener:
         past = engine.events.since(since) if since is not None else []
         await response.prepare(request)
+        lasting(request)
         out = _Writer(request, response, wanted, until)
         listener.on_cut = out.cut
         await out.write(past)

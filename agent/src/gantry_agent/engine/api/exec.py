@@ -62,9 +62,9 @@ async def start_exec(engine: Engine, request: web.Request) -> web.StreamResponse
         console = await engine.following.execs.begin(
             exec_, container, is_attached=True, size=_size(body.get("ConsoleSize"))
         )
-    except EngineError as exc:
+    except (EngineError, OSError) as exc:
         # The head is written, so the reason goes where the output would have gone, as Docker does.
-        text = f"{exc.message}\r\n".encode()
+        text = f"{exc.message if isinstance(exc, EngineError) else exc}\r\n".encode()
         with contextlib.suppress(ConnectionResetError):
             await stream.write(text if exec_.tty else frame(2, text))
         return stream.finish()

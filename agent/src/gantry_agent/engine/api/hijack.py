@@ -16,7 +16,7 @@ import select
 from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
 
-from .routes import API_VERSION
+from .routes import API_VERSION, lasting
 
 HIGH_WATER = 256 << 10  # bytes read and not yet taken, in each direction
 HANG_UP_CHECK = 1.0  # seconds between looks at a half-closed connection
@@ -119,6 +119,7 @@ async def hijack(request: web.Request, *, framed: bool) -> Stream:
     transport = request.transport
     if not isinstance(transport, asyncio.Transport):
         raise ConnectionResetError("the client has gone")
+    lasting(request)
     stream = Stream(transport, request.protocol)
     transport.set_protocol(stream)
     transport.set_write_buffer_limits(high=HIGH_WATER)

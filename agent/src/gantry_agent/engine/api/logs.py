@@ -11,7 +11,7 @@ from gantry_agent.engine.core import Engine
 from gantry_agent.engine.errors import InvalidArgument, Unsupported
 
 from .hijack import stream_type
-from .routes import Routes, flag
+from .routes import Routes, flag, lasting
 
 routes = Routes()
 
@@ -40,6 +40,7 @@ async def get_logs(engine: Engine, request: web.Request) -> web.StreamResponse:
         place = await logs.place(engine.following.log(container), wanted, tail=count, ends_now=life is None)
         response = web.StreamResponse(headers={"Content-Type": stream_type(request, is_framed=wanted.is_framed)})
         await response.prepare(request)
+        lasting(request)
         async with contextlib.aclosing(
             logs.read_from(place, wanted, life=life, watcher=engine.following.watcher)
         ) as pieces:

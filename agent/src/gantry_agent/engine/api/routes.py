@@ -10,6 +10,7 @@ A module of handlers makes one `Routes` and decorates:
 Every path also answers below a version (`/v1.24/…` to `/v1.47/…`).
 """
 
+import asyncio
 import json
 import re
 from collections.abc import Awaitable, Callable
@@ -25,6 +26,24 @@ MIN_API_VERSION = "1.24"
 MAX_BODY = 8 << 20  # bytes of a JSON body
 
 Handler = Callable[[Engine, web.Request], Awaitable[web.StreamResponse]]
+
+LASTING = web.AppKey("LASTING", set[asyncio.Task[Any]])
+"""The requests that end when their client or a container does, and at once when the engine stops."""
+
+
+def lasting(request: web.Request) -> None:
+    """Call at the beginning of a request without an end of its own: a stopping engine waits for all others."""
+    task = asyncio.current_task()
+    if task is not None and (tasks := request.app.get(LASTING)) is not None:
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
+
+
+async def end_lasting(app: web.Application) -> None:
+    """The engine stops: its streams end."""
+    tasks = app[LASTING]
+    for task in tuple(tasks):
+        task.cancel()
 
 
 class Routes:

@@ -16,7 +16,7 @@ from gantry_agent.engine.errors import Conflict
 
 from .exec import size_of
 from .hijack import hijack
-from .routes import Routes, flag
+from .routes import Routes, flag, lasting
 
 routes = Routes()
 
@@ -43,6 +43,7 @@ async def attach_websocket(engine: Engine, request: web.Request) -> web.StreamRe
     asked = _asked(container, request, is_framed=False)
     with engine.following.lives.of(container, waits=True) as life:
         place = await placed(engine.following.log(container), asked)
+        lasting(request)
         socket = web.WebSocketResponse(max_msg_size=1 << 20)
         await socket.prepare(request)
         await _attach(engine, container, asked, _WebSocket(socket), life=life, place=place)
@@ -76,6 +77,7 @@ async def get_stats(engine: Engine, request: web.Request) -> web.StreamResponse:
         return web.json_response(stats.after(before, await asyncio.to_thread(stats.sample, container, mounts)))
     response = web.StreamResponse(headers={"Content-Type": "application/json"})
     await response.prepare(request)
+    lasting(request)
     while request.transport is not None and engine.containers.find(container.id) is container:
         now = await asyncio.to_thread(stats.sample, container, mounts)
         await response.write(json.dumps(stats.after(before, now)).encode() + b"\n")
