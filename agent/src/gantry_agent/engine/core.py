@@ -41,7 +41,6 @@ class Engine:
                 *NETWORKS_SCHEMA,
                 *VOLUMES_SCHEMA,
                 *CONTAINERS_SCHEMA,
-                *CONTAINERS_SCHEMA,
             ),
         )
         self.store = Store(layout, self.database)
