@@ -104,7 +104,7 @@ def _pull(engine: EngineProcess, reference: str) -> float:
 
 
 def _remove(engine: EngineProcess, reference: str) -> None:
-    engine.expect("DELETE", f"/images/{reference}", force="true")
+    engine.expect("DELETE", f"/images/{reference}", force="true", timeout=300.0)
 
 
 def _unpack(image: _image.Realistic, result: Result) -> None:

@@ -19,7 +19,7 @@ from aiohttp import web
 from gantry_agent.engine.oci.documents import DOCKER_INDEX, DOCKER_MANIFEST, OCI_INDEX, OCI_LAYER_ZSTD, OCI_MANIFEST
 
 from tests.conftest import need
-from tests.engine.fake_registry import FakeRegistry, cut_after
+from tests.engine.fake_registry import FakeRegistry, cut_after, refusal
 from tests.support.engines import Native, unique
 from tests.support.images import TestImage, busybox_why_not, digest, make_tar
 from tests.support.registry import Registry, SlowRegistry
@@ -178,6 +178,27 @@ def test_credentials_are_asked_for_and_checked(engine: Native) -> None:
         for password, expected in (("guess", 401), ("secret", 200)):
             body = {"username": "ada", "password": password, "serveraddress": guarded.address}
             assert engine.request("POST", "/auth", body)[0] == expected
+
+
+async def test_a_repository_that_is_not_for_us_is_404_as_with_docker(engine: Native, fake: FakeRegistry) -> None:
+    """What Docker Hub says of a repository that does not exist: a token, and then that it is not enough."""
+
+    async def guard(request: web.Request) -> web.Response:
+        challenge = f'Bearer realm="http://{fake.address}/token",service="hub"'
+        if request.headers.get("Authorization") and request.path != "/v2/":
+            challenge += ',error="insufficient_scope"'
+        return refusal(401, "UNAUTHORIZED", "authentication required", **{"WWW-Authenticate": challenge})
+
+    async def token(request: web.Request) -> web.Response:
+        return web.json_response({"token": "nobody"})
+
+    fake.on("GET", "/v2/", guard)
+    fake.on("GET", "/token", token)
+    words = (
+        f"pull access denied for {fake.address}/a/b, repository does not exist or may require 'docker login': "
+        "denied: requested access to the resource is denied"
+    )
+    assert await pulled(engine, f"{fake.address}/a/b:1") == (404, [{"message": words}])
 
 
 async def test_a_platform_is_chosen_from_an_index(engine: Native, fake: FakeRegistry) -> None:

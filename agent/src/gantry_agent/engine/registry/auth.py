@@ -204,6 +204,14 @@ async def read_limited(response: aiohttp.ClientResponse, most: int = MAX_ANSWER)
     return b"".join(parts)
 
 
+def lacks_scope(response: aiohttp.ClientResponse) -> bool:
+    """Whether a registry knows who we are, and that this is not for us (RFC 6750): no such repository, often."""
+    if response.status != 401:
+        return False
+    challenges = parse_challenges(response.headers.getall("WWW-Authenticate", []))
+    return challenges.get("bearer", {}).get("error") == "insufficient_scope"
+
+
 def parse_challenges(values: Iterable[str]) -> dict[str, dict[str, str]]:
     """WWW-Authenticate headers (RFC 7235) as scheme → parameters, both in lower case; the first of a scheme counts."""
     found: dict[str, dict[str, str]] = {}

@@ -11,12 +11,12 @@ from typing import Any
 import aiohttp
 from yarl import URL
 
-from gantry_agent.engine.errors import Corrupt, EngineError, Internal, InvalidArgument, NotFound, Unavailable
+from gantry_agent.engine.errors import Corrupt, EngineError, Forbidden, Internal, InvalidArgument, NotFound, Unavailable
 from gantry_agent.engine.oci import Digest
 from gantry_agent.engine.oci.documents import INDEXES, MANIFESTS, MAX_DOCUMENT
 
 from .answers import RETRIED, Unreachable, error_of
-from .auth import MAX_ANSWER, Scopes, Site, read_limited
+from .auth import MAX_ANSWER, Scopes, Site, lacks_scope, read_limited
 from .transport import Call, joined, reason, shown
 
 ATTEMPTS = 5
@@ -223,6 +223,9 @@ class Repository:
                 continue
             if response.status in accept:
                 return response
+            if lacks_scope(response):
+                response.release()
+                raise Forbidden("denied: requested access to the resource is denied")
             wish = _wish(response)
             content = await read_limited(response, MAX_ANSWER)
             if response.status not in RETRIED or number == attempts - 1 or wish > LONGEST_WISH:
