@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from gantry_agent.engine.errors import Forbidden
-from gantry_agent.engine.layers.overlay import foundation
+from gantry_agent.engine.layers.overlay import with_foundation
 from gantry_agent.engine.layers.pack import View, layers_view
 from gantry_agent.engine.layout import Layout
 
@@ -20,8 +20,7 @@ def upper_of(layout: Layout, container: Container) -> Path:
 
 def lowers_of(layout: Layout, container: Container, links: Sequence[str]) -> View:
     """What lies below it. `links`: of the image's layers, top first."""
-    below = [*links, str(foundation(layout.links))]
-    return layers_view(below, layout.links, layout.container(container.id) / "merged")
+    return layers_view(with_foundation(links, layout.links), layout.links, layout.container(container.id) / "merged")
 
 
 def view_of(container: Container, merged: Path, files: Mapping[str, Path]) -> View:

@@ -34,7 +34,7 @@ def mount_here(links: Sequence[str], links_folder: Path, upper: Path | None, wor
     Raises Internal.
     """
     if len(links) > MAX_LAYERS:
-        raise Internal(f"{len(links)} layers: the kernel stacks at most {MAX_LAYERS}, one of them Gantry's own")
+        raise Internal(f"{len(links)} layers: the kernel stacks at most {MAX_LAYERS}")
     for folder in (merged, upper, work):
         if folder:
             folder.mkdir(mode=0o755, parents=True, exist_ok=True)

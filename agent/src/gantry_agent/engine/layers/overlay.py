@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from .mounting import mount_here, unmount_here
+from .mounting import MAX_LAYERS, mount_here, unmount_here
 
 CLONE_FS = 0x200
 
@@ -32,7 +32,12 @@ async def mount(links: Sequence[str], links_folder: Path, upper: Path, work: Pat
 
 
 def _mount(links: Sequence[str], links_folder: Path, upper: Path, work: Path, merged: Path) -> None:
-    mount_here([*links, str(foundation(links_folder))], links_folder, upper, work, merged)
+    mount_here(with_foundation(links, links_folder), links_folder, upper, work, merged)
+
+
+def with_foundation(links: Sequence[str], links_folder: Path) -> list[str]:
+    """The layers below a container's own. A stack as high as the kernel allows goes without the foundation."""
+    return [*links, str(foundation(links_folder))] if len(links) < MAX_LAYERS else list(links)
 
 
 def foundation(links_folder: Path) -> Path:

@@ -5,6 +5,7 @@ for content that is not acceptable, or {"errno": …, "message": …} when the s
 imported before the root changes, and nothing can be imported after: files inside are somebody else's.
 """
 
+import contextlib
 import json
 import os
 import sys
@@ -130,7 +131,8 @@ def main() -> None:
         report = {"errno": 0, "message": exc.message}
     except MemoryError:
         report = {"refused": "the archive needs more memory than there is"}
-    os.write(int(sys.argv[2]), json.dumps(report).encode())
+    with contextlib.suppress(BrokenPipeError):  # nobody waits for it any more
+        os.write(int(sys.argv[2]), json.dumps(report).encode())
     os._exit(0)
 
 
