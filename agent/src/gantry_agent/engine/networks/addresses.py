@@ -53,11 +53,12 @@ class Addresses:
         space = network.range
         whole = ipaddress.IPv4Network(network.subnet)
         first, count = int(space.network_address), space.num_addresses
+        edges = (int(whole.network_address), int(whole.broadcast_address)) if whole.prefixlen < 31 else ()
         start = self._last.get(network.id, first)
         for step in range(1, count + 1):
             number = first + (start - first + step) % count
             address = str(ipaddress.IPv4Address(number))
-            edge = whole.prefixlen < 31 and number in (int(whole.network_address), int(whole.broadcast_address))
+            edge = number in edges
             if not edge and not self._is_used(network, address):
                 self._last[network.id] = number
                 return address

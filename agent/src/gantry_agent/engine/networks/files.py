@@ -4,6 +4,7 @@ They lie in the container's folder, are bound into it, and are rewritten in plac
 """
 
 import ipaddress
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -62,14 +63,27 @@ def paths(folder: Path) -> dict[str, Path]:
     return {target: folder / target.rpartition("/")[2] for target in TARGETS}
 
 
-def write(folder: Path, hosts: str, resolver: str, hostname: str) -> None:
-    """Write all three."""
-    for path, content in zip(paths(folder).values(), (hosts, resolver, hostname), strict=True):
-        descriptor = path.open("r+") if path.exists() else path.open("w")
-        with descriptor as file:
-            path.chmod(0o644)
-            file.write(content)
-            file.truncate()
+@dataclass(frozen=True)
+class Contents:
+    """What the three files of one container are to hold; `folder` is where they lie on the host."""
+
+    folder: Path
+    hosts: str
+    resolver: str
+    hostname: str
+
+    def write(self) -> None:
+        """Write all three. Blocks."""
+        self.folder.mkdir(mode=0o700, exist_ok=True)
+        for path, text in zip(paths(self.folder).values(), (self.hosts, self.resolver, self.hostname), strict=True):
+            content = text.encode(errors="surrogateescape")
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+            with open(descriptor, "wb", buffering=0) as file:
+                os.fchmod(descriptor, 0o644)
+                before = os.fstat(descriptor).st_size
+                file.write(content)
+                if before > len(content):
+                    file.truncate()
 
 
 def hosts_text(container: Container, addresses: Iterable[str], gateway: str, linked: Iterable[str] = ()) -> str:

@@ -11,6 +11,7 @@ from gantry_agent.engine.layout import Layout
 
 from .conntrack import forget_flows
 from .dns import Entry, Names
+from .files import Contents
 from .firewall import Firewall
 from .model import Network
 from .ports import Port
@@ -121,8 +122,11 @@ class Kernel:
 
     # Containers
 
-    def attach(self, path: Path, joins: Sequence[Join], ports: Sequence[Port], names: Sequence[Named]) -> None:
-        """A namespace with its interfaces, ports and names. After a failure `detach` is the caller's to call."""
+    def attach(
+        self, path: Path, contents: Contents, joins: Sequence[Join], ports: Sequence[Port], names: Sequence[Named]
+    ) -> None:
+        """A namespace with its files, interfaces, ports and names. After a failure `detach` is the caller's to call."""
+        contents.write()
         if joins and not self._is_written:
             self._write()
         for join in joins:

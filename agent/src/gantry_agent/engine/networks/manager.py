@@ -28,6 +28,7 @@ from gantry_agent.engine.layout import Layout
 from . import dns, files
 from .catalog import Catalog
 from .dns import Entry
+from .files import Contents
 from .kernel import Kernel, Named
 from .model import HOST, NONE, SHORT, Network
 from .places import Places
@@ -53,6 +54,7 @@ class Networks:
         self._attached: dict[str, Container] = {}
         self._joining: dict[str, Container] = {}
         self._changing = asyncio.Lock()
+        self._has_names = False
         self._guard_task: asyncio.Task[None] | None = None
 
     async def open(self, running: Iterable[Container]) -> None:
@@ -104,7 +106,7 @@ class Networks:
             self._attached[container.id] = container
             return None if other.network_mode == HOST else self._path(other)
         if mode == HOST:
-            self._write_host_files(container)
+            await self._run(self._host_files(container).write)
             self._attached[container.id] = container
             return None
         await self.detach(container)
@@ -112,9 +114,9 @@ class Networks:
         try:
             joins = self.places.take(container)
             kernel = self._open_kernel()
-            self._write_files(container)
+            contents, names = self._files(container), self._names(container)
             published = self.places.ports.of(container.id)
-            await self._run(kernel.attach, self._path(container), joins, published, self._names(container))
+            await self._run(kernel.attach, self._path(container), contents, joins, published, names)
         except BaseException:
             # Also after a cancellation, which lets the kernel's work end first.
             with contextlib.suppress(EngineError):  # the first failure is the one to tell
@@ -245,7 +247,7 @@ class Networks:
         endpoint = container.endpoints[network.name]
         try:
             join = self.places.take_one(container, network, endpoint)
-            self._write_files(container)
+            await self._run(self._files(container).write)
             named = [each for each in self._names(container) if each.network.id == network.id]
             await self._run(self._open_kernel().join, self._path(container), join, named)
         except BaseException:
@@ -267,7 +269,7 @@ class Networks:
         main = self.places.main(container)
         gateway = main[0].gateway if main else ""
         await self._publish(container)
-        self._write_files(container)
+        await self._run(self._files(container).write)
         arguments = (self._path(container), endpoint.interface, gateway, network, container.id)
         await self._run(self._open_kernel().leave, *arguments)
         self.places.give_back_one(network, endpoint)
@@ -292,24 +294,23 @@ class Networks:
                 )
         return found
 
-    def _write_files(self, container: Container) -> None:
+    def _files(self, container: Container) -> Contents:
         """The container's hosts, resolv.conf and hostname, for the networks it is in now."""
-        folder = self._layout.container(container.id)
-        folder.mkdir(mode=0o700, exist_ok=True)
         inside = [(network, endpoint) for network, endpoint in self.places.of(container) if endpoint.ip]
         main = self.places.main(container)
         gateway = main[0].gateway if main else "127.0.0.1"
         hosts = files.hosts_text(container, [end.ip for _, end in inside], gateway, self._linked(container))
         answering = [network.gateway for network, _ in inside if network.has_names and self.has_names]
         resolver = files.resolver_of(container, answering, self._config.dns)
-        files.write(folder, hosts, resolver.text(), f"{container.config.get('Hostname') or container.id[:SHORT]}\n")
+        hostname = container.config.get("Hostname") or container.id[:SHORT]
+        return Contents(self._layout.container(container.id), hosts, resolver.text(), f"{hostname}\n")
 
-    def _write_host_files(self, container: Container) -> None:
-        folder = self._layout.container(container.id)
-        folder.mkdir(mode=0o700, exist_ok=True)
+    def _host_files(self, container: Container) -> Contents:
+        """The same for the host's own network."""
+        hosts = files.host_hosts_text(container)
         resolver = files.resolver_of(container, (), self._config.dns, is_host=True)
         hostname = container.config.get("Hostname") or socket.gethostname()
-        files.write(folder, files.host_hosts_text(container), resolver.text(), f"{hostname}\n")
+        return Contents(self._layout.container(container.id), hosts, resolver.text(), f"{hostname}\n")
 
     def _linked(self, container: Container) -> list[str]:
         """Lines of /etc/hosts for `--link other:alias`. Raises Conflict for one that does not run, as Docker does."""
@@ -333,7 +334,8 @@ class Networks:
     @property
     def has_names(self) -> bool:
         """Whether names are answered here: aardvark-dns is installed."""
-        return dns.command() is not None
+        self._has_names = self._has_names or dns.command() is not None
+        return self._has_names
 
     def _running(self, name_or_id: str) -> Container | None:
         if found := self._attached.get(name_or_id):

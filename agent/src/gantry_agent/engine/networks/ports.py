@@ -56,7 +56,7 @@ def wanted(container: Container, default_host_ip: str) -> list[Wanted]:
         for place in places or [{}]:
             host_ip = _host_ip(place.get("HostIp") or default_host_ip)
             if host_ip is None:
-                continue  # an IPv6 address: these networks have none
+                continue
             found.append(Wanted(protocol, number, host_ip, host_range(str(place.get("HostPort") or ""))))
     if container.host_config.get("PublishAllPorts"):
         for key in exposed(container):
@@ -209,10 +209,13 @@ def _reason(exc: OSError) -> str:
 
 
 def _host_ip(text: str) -> str | None:
+    """An IPv4 address; None for "every IPv6 address", which clients add to "every address". Raises InvalidArgument."""
     try:
         address = ipaddress.ip_address(text)
     except ValueError as exc:
         raise InvalidArgument(f"invalid host IP address: {text!r}") from exc
+    if address.version == 6 and not address.is_unspecified:
+        raise InvalidArgument(f"cannot publish at {text}: this engine's networks are IPv4")
     return str(address) if address.version == 4 else None
 
 
