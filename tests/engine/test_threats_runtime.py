@@ -24,12 +24,12 @@ from tests.support.images import TestImage, busybox, make_tar
 from tests.support.scratch import discard, make_scratch
 from tests.support.waiting import eventually
 
-pytestmark = [pytest.mark.root, pytest.mark.timeout(120)]
-
 SECRET = "what-no-container-may-read"
 RACES = int(os.environ.get("GANTRY_TEST_RACES", "40"))
 """How many starts beside a neighbour that renames; 1000 takes some minutes."""
 ALONE = {"HostConfig": {"NetworkMode": "none"}}
+
+pytestmark = [pytest.mark.root, pytest.mark.timeout(max(120, RACES))]
 
 
 class Canary:
