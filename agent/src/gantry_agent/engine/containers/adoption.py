@@ -58,7 +58,7 @@ async def resume(engine: "Engine", containers: "Containers") -> None:
 async def _resume_one(engine: "Engine", containers: "Containers", container: Container, is_boot: bool) -> None:
     state = container.state
     if container.is_running:
-        if running.is_alive(container) and processes.start_time(state.conmon_pid):
+        if running.is_alive(container) and processes.is_same(state.conmon_pid, state.conmon_started):
             containers.watch(container)
         else:
             await _note_death(engine, containers, container)
@@ -68,7 +68,9 @@ async def _resume_one(engine: "Engine", containers: "Containers", container: Con
         return
     elif containers.unavailable == "":
         await _clear_half_start(engine, containers, container)
-    if state.status is Status.RESTARTING:
+    if state.status is Status.EXITED and container.host_config.get("AutoRemove"):
+        engine.spawn(containers.auto_remove(container), f"removal of {container.id[:12]}")
+    elif state.status is Status.RESTARTING:
         containers.restart_later(container, 0.0)
     elif is_boot and not container.is_running and restarts.wants_boot(container) and state.started_at:
         state.status = Status.RESTARTING
@@ -78,7 +80,7 @@ async def _resume_one(engine: "Engine", containers: "Containers", container: Con
 async def _note_death(engine: "Engine", containers: "Containers", container: Container) -> None:
     """It died while no engine ran: conmon's exit file says how, and its time when."""
     state = container.state
-    if processes.start_time(state.conmon_pid) and not running.is_alive(container):
+    if processes.is_same(state.conmon_pid, state.conmon_started) and not running.is_alive(container):
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(CONMON_LAST_WORDS):
                 await spawn.gone(state.conmon_pid)

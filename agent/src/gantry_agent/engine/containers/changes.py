@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from gantry_agent.engine.errors import Conflict, InvalidArgument
 from gantry_agent.engine.runtime.spec import resources
 
-from . import names, running, settings
+from . import names, running, settings, stopping
 from .model import Container, Status
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ async def remove(
         await containers.stop(container)
     while state.is_running:
         state.stopped_by_hand = True
-        await containers.kill_and_wait(container)
+        await stopping.kill_and_wait(containers, container)
     async with containers.lock(container):
         if containers.find(container.id) is not container:
             return  # --rm was quicker

@@ -6,7 +6,6 @@ exit files, so that a container that died while no engine ran is found as well.
 
 import asyncio
 import logging
-import os
 import signal
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -21,7 +20,7 @@ from gantry_agent.engine.runtime.conmon import Conmon, Paths
 from gantry_agent.engine.runtime.exits import Exits
 from gantry_agent.engine.runtime.oci_runtime import OciRuntime
 
-from . import adoption, changes, create, log_keeping, restarts, running
+from . import adoption, changes, create, restarts, running, stopping
 from .model import Container, Status
 from .roots import Roots
 from .roster import Roster
@@ -32,8 +31,6 @@ if TYPE_CHECKING:
     from gantry_agent.engine.core import Engine
 
 log = logging.getLogger(__name__)
-STOP_TIMEOUT = 10  # seconds between the signal and SIGKILL
-KILL_TIMEOUT = 10.0  # seconds a process may take to go after SIGKILL
 LOST = 255  # exit code where nobody noted the real one
 
 
@@ -86,7 +83,6 @@ class Containers:
     async def resume(self) -> None:
         """Once networks and volumes are open: deaths of the meantime, restarts, and removals that were begun."""
         await adoption.resume(self._engine, self)
-        self._engine.spawn(log_keeping.keep(self.running, self.conmon_paths, self._engine.config), "keeper of logs")
 
     async def close(self) -> None:
         """Watch no more."""
@@ -118,10 +114,6 @@ class Containers:
 
     def all(self) -> list[Container]:
         return self.roster.all()
-
-    def running(self) -> list[Container]:
-        """Those that have a process."""
-        return [each for each in self.roster.all() if each.is_running]
 
     def lock(self, container: Container) -> asyncio.Lock:
         """Who changes a container holds it."""
@@ -202,7 +194,7 @@ class Containers:
             return
         if not container.is_running:
             raise NotModified("container is already stopped")
-        await self._stop(container, timeout, signal_name)
+        await stopping.stop(self, container, timeout, signal_name)
         self.tell(container, "stop")
 
     async def restart(self, container: Container, timeout: int | None = None, signal_name: str = "") -> None:
@@ -211,7 +203,7 @@ class Containers:
         if container.state.status is Status.RESTARTING:
             await self._give_up_restart(container)
         if container.is_running:
-            await self._stop(container, timeout, signal_name, removes=False)
+            await stopping.stop(self, container, timeout, signal_name, removes=False)
             self.tell(container, "stop")
         with suppress(NotModified):
             await self.start(container)
@@ -222,14 +214,14 @@ class Containers:
         number = processes.signal_number(signal_name) if signal_name else int(signal.SIGKILL)
         if not container.is_running:
             raise Conflict(f"cannot kill container: {container.name}: container {container.id} is not running")
-        if number in (signal.SIGKILL, _stop_signal(container)):
+        if number in (signal.SIGKILL, stopping.signal_of(container)):
             container.state.stopped_by_hand = True
             await self.save(container)
-        await self._signal(container, number)
+        await stopping.send(self, container, number)
         self.tell(container, "kill", signal=str(number))
         if number == signal.SIGKILL:
             with suppress(TimeoutError):
-                async with asyncio.timeout(KILL_TIMEOUT):
+                async with asyncio.timeout(stopping.KILL_TIMEOUT):
                     await self.waiting.stopped(container)
 
     async def pause(self, container: Container) -> None:
@@ -285,10 +277,11 @@ class Containers:
                 state.status, state.finished_at = Status.EXITED, time.time_ns()
             await self.save(container)
             if container.host_config.get("AutoRemove"):
-                self._engine.spawn(self._auto_remove(container), f"removal of {container.id[:12]}")
+                self._engine.spawn(self.auto_remove(container), f"removal of {container.id[:12]}")
             raise
         state.status, state.pid, state.pid_started = Status.RUNNING, started.pid, started.pid_started
-        state.conmon_pid, state.started_at = started.conmon_pid, time.time_ns()
+        state.conmon_pid, state.conmon_started = started.conmon_pid, processes.start_time(started.conmon_pid)
+        state.started_at = time.time_ns()
         state.exit_code, state.error, state.oom_killed, state.stopped_by_hand = 0, "", False, False
         for each in self.on_start:
             each(container)
@@ -309,7 +302,7 @@ class Containers:
             return
         code = self.exits.read(container.id)
         if code is None:
-            await self._kill_now(container)
+            await stopping.kill_now(self, container)
             container.state.error = "its monitor (conmon) ended without noting an exit code"
         self.exits.forget(container.id)
         self._died(container, run, LOST if code is None else code)
@@ -325,7 +318,8 @@ class Containers:
                 return
             ran = ((at or time.time_ns()) - state.started_at) / 1e9
             state.oom_killed = running.oom_kills(container) > 0
-            state.status, state.pid, state.pid_started, state.conmon_pid = Status.EXITED, 0, 0, 0
+            state.status, state.pid, state.pid_started = Status.EXITED, 0, 0
+            state.conmon_pid = state.conmon_started = 0
             state.exit_code, state.finished_at = code, at or time.time_ns()
             again = restarts.wants_restart(container)
             if again:
@@ -344,7 +338,7 @@ class Containers:
         if again:
             self.restart_later(container, ran)
         elif container.host_config.get("AutoRemove"):
-            await self._auto_remove(container)
+            await self.auto_remove(container)
 
     def restart_later(self, container: Container, ran: float) -> None:
         """Start it again after the pause its policy says."""
@@ -384,71 +378,10 @@ class Containers:
         self.waiting.told(container, is_exit=True)
         self.tell(container, "stop")
 
-    async def _auto_remove(self, container: Container) -> None:
+    async def auto_remove(self, container: Container) -> None:
+        """What --rm asks for, once it has ended."""
         with suppress(EngineError):
             await self.remove(container, force=True, volumes=True)
-
-    # Ending
-
-    async def _stop(self, container: Container, timeout: int | None, signal_name: str, *, removes: bool = True) -> None:
-        number = processes.signal_number(signal_name) if signal_name else _stop_signal(container)
-        if timeout is None:
-            timeout = container.config.get("StopTimeout")
-        seconds = STOP_TIMEOUT if timeout is None else timeout
-        auto_remove = container.host_config.get("AutoRemove")
-        if not removes:
-            container.host_config["AutoRemove"] = False
-        try:
-            container.state.stopped_by_hand = True
-            await self.save(container)
-            await self._signal(container, number)
-            self.tell(container, "kill", signal=str(number))
-            try:
-                async with asyncio.timeout(None if seconds < 0 else seconds):
-                    await self.waiting.stopped(container)
-            except TimeoutError:
-                await self.kill_and_wait(container)
-            async with self.lock(container):
-                pass  # what the run had is taken down now
-        finally:
-            if not removes:
-                container.host_config["AutoRemove"] = auto_remove
-
-    async def kill_and_wait(self, container: Container) -> None:
-        """SIGKILL, until it is gone. Raises Internal when it does not go."""
-        if not container.is_running:
-            return
-        await self._signal(container, signal.SIGKILL)
-        self.tell(container, "kill", signal=str(int(signal.SIGKILL)))
-        try:
-            async with asyncio.timeout(KILL_TIMEOUT):
-                await self.waiting.stopped(container)
-        except TimeoutError as exc:
-            raise Internal(f"container {container.id} is still there {KILL_TIMEOUT:g} s after SIGKILL") from exc
-
-    async def _signal(self, container: Container, number: int) -> None:
-        """To its first process; a frozen one is thawed to take SIGKILL. A process gone already is fine."""
-        pid = container.state.pid
-        with suppress(ProcessLookupError):
-            descriptor = os.pidfd_open(pid)
-            try:
-                if running.is_alive(container):
-                    signal.pidfd_send_signal(descriptor, number)
-            finally:
-                os.close(descriptor)
-        if container.state.status is Status.PAUSED and number == signal.SIGKILL:
-            with suppress(EngineError):
-                await self.tools.runtime.resume(container.id)
-
-    async def _kill_now(self, container: Container) -> None:
-        if running.is_alive(container):
-            pid = container.state.pid
-            await self._signal(container, signal.SIGKILL)
-            await spawn.gone(pid)
-
-
-def _stop_signal(container: Container) -> int:
-    return processes.signal_number(container.config.get("StopSignal") or "SIGTERM")
 
 
 def _check_there(container: Container) -> None:

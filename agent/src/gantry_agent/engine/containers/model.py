@@ -30,6 +30,7 @@ class State:
     pid_started: int = 0
     """The process's start time in clock ticks (/proc/PID/stat, field 22): tells it from another with its number."""
     conmon_pid: int = 0
+    conmon_started: int = 0
     exit_code: int = 0
     error: str = ""
     oom_killed: bool = False

@@ -1,13 +1,12 @@
 """Docker's Config and HostConfig: what a create request may say, its defaults, and what of the image it takes over."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
 from gantry_agent.engine.errors import InvalidArgument, Unsupported
 from gantry_agent.engine.runtime.processes import signal_number
 from gantry_agent.engine.runtime.spec import capabilities, document, process, resources
-
-from . import log_keeping
 
 CONFIG: dict[str, Any] = {
     "Hostname": "",
@@ -193,8 +192,10 @@ def _check_modes(host: Mapping[str, Any]) -> None:
     if host["LogConfig"]["Type"] not in ("json-file", "local", "k8s-file", ""):
         raise InvalidArgument(f"logger: no log driver named '{host['LogConfig']['Type']}' is registered")
     options = host["LogConfig"]["Config"] or {}
-    log_keeping.size_of(options.get("max-size"), 1)
-    log_keeping.number_of(options.get("max-file"), 1)
+    if (size := options.get("max-size")) and not re.fullmatch(r"-1|[1-9]\d{0,14}[bkmg]?b?", str(size).lower()):
+        raise InvalidArgument(f"invalid value for max-size: {size!r}")
+    if (files := options.get("max-file")) and not re.fullmatch(r"[1-9]\d{0,5}", str(files)):
+        raise InvalidArgument(f"invalid value for max-file: {files!r}: at least 1 is needed")
     if host["Runtime"] not in ("", "crun", "runc", "io.containerd.runc.v2"):
         raise InvalidArgument(f"unknown or invalid runtime name: {host['Runtime']}")
 

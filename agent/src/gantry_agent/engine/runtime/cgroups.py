@@ -40,6 +40,19 @@ def folder(group: str, controller: str) -> Path:
     return ROOT / group.lstrip("/") if is_unified() else ROOT / controller / group.lstrip("/")
 
 
+@cache
+def supports(controller: str, *names: str) -> bool:
+    """Whether a container's group will have one of these files: a kernel may lack swap accounting, or I/O weights."""
+    group = folder(PARENT, controller)
+    try:
+        group.mkdir(exist_ok=True)
+    except OSError:
+        return True  # the runtime then says what is wrong
+    if is_unified() and not any(group.glob(f"{controller}.*")):
+        return True  # its controllers are not on yet: nothing can be told
+    return any((group / name).exists() for name in names)
+
+
 def oom_kills(group: str) -> int:
     """How often the kernel killed in this group for want of memory; 0 when it is gone."""
     name = "memory.events" if is_unified() else "memory.oom_control"

@@ -19,7 +19,6 @@ from .choice import PATH, Programs
 from .processes import start_time
 from .spawn import Spawner, ended
 
-REOPEN_LOG = b"2 0 0\n"
 START_TIMEOUT = 120.0  # seconds a runtime may take to create; a host under load takes long, for ever it must not
 MAX_REPORT = 1 << 20  # bytes
 
@@ -178,15 +177,6 @@ def read_pid(path: Path) -> int:
         return int(path.read_text())
     except (OSError, ValueError):
         return 0
-
-
-def reopen_log(paths: Paths) -> None:
-    """Tell conmon to begin its log anew: called after the old one was renamed. Raises OSError when it is gone."""
-    descriptor = os.open(paths.ctl, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    try:
-        os.write(descriptor, REOPEN_LOG)
-    finally:
-        os.close(descriptor)
 
 
 def _said(message: str) -> str:

@@ -54,6 +54,13 @@ def check(host: Mapping[str, Any]) -> list[str]:
     _check_set(str(host.get("CpusetCpus") or ""), cores)
     if host.get("OomKillDisable") and cgroups.is_unified():
         warnings.append("Your kernel does not support OomKillDisable. OomKillDisable discarded.")
+    if memory > 0 and not can_limit_swap():
+        warnings.append(
+            "Your kernel does not support swap limit capabilities or the cgroup is not mounted."
+            " Memory limited without swap."
+        )
+    if weight and not can_weigh():
+        warnings.append("Your kernel does not support Block I/O weight or the cgroup is not mounted. Weight discarded.")
     if host.get("KernelMemory"):
         warnings.append("Kernel memory limits are no longer supported. Limitation discarded.")
     return warnings
@@ -66,9 +73,8 @@ def resources(host: Mapping[str, Any]) -> dict[str, Any]:
     limits: dict[str, Any] = {}
     if memory:
         limits["limit"] = memory
+    if (memory or swap) and can_limit_swap():
         limits["swap"] = swap or 2 * memory  # Docker: as much swap again
-    elif swap:
-        limits["swap"] = swap
     if reservation := _number(host, "MemoryReservation"):
         limits["reservation"] = reservation
     swappiness = host.get("MemorySwappiness")
@@ -86,6 +92,17 @@ def resources(host: Mapping[str, Any]) -> dict[str, Any]:
     if block := _block(host):
         found["blockIO"] = block
     return found
+
+
+def can_limit_swap() -> bool:
+    """Whether swap is accounted for by this kernel."""
+    return cgroups.supports("memory", "memory.memsw.limit_in_bytes", "memory.swap.max")
+
+
+def can_weigh() -> bool:
+    """Whether this kernel has I/O weights."""
+    name = "io" if cgroups.is_unified() else "blkio"
+    return cgroups.supports(name, "blkio.weight", "blkio.bfq.weight", "io.weight", "io.bfq.weight")
 
 
 def devices(host: Mapping[str, Any], extra: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -132,7 +149,7 @@ def _cpu(host: Mapping[str, Any]) -> dict[str, Any]:
 
 def _block(host: Mapping[str, Any]) -> dict[str, Any]:
     found: dict[str, Any] = {}
-    if weight := _number(host, "BlkioWeight"):
+    if (weight := _number(host, "BlkioWeight")) and can_weigh():
         found["weight"] = weight
     if weights := host.get("BlkioWeightDevice"):
         found["weightDevice"] = [{**_numbers(each["Path"]), "weight": each["Weight"]} for each in weights]
