@@ -156,7 +156,7 @@ def _platform_json(platform: Platform) -> dict[str, str]:
 
 
 def _forgiving(header: str) -> Credentials:
-    """As Docker reads the header of a pull: what is not understood is nobody."""
+    """As Docker has read the header since 23.0: what is missing or not understood is nobody."""
     try:
         return Credentials.of_header(header)
     except InvalidArgument:
