@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from tests.support import unixhttp
-from tests.support.scratch import Bridge, discard, make_scratch, remove_firewall
+from tests.support.scratch import Bridge, discard, discard_native, make_scratch
 from tests.support.waiting import eventually
 
 INSECURE = ("127.0.0.0/8", "10.215.0.0/16")
@@ -145,9 +145,13 @@ class EngineProcess:
                     self.remove_containers()
             self.stop()
         finally:
-            discard(self.folder)
+            self.discard()
             if self.bridge:
                 self.bridge.close()
+
+    def discard(self) -> None:
+        """Leave nothing of an ended engine on the machine."""
+        discard(self.folder)
 
     def request(self, method: str, path: str, body: Any = None, **query: Any) -> tuple[int, Any]:
         """One request; answers (status, JSON or text)."""
@@ -362,11 +366,9 @@ class Native(EngineProcess):
             if network["Name"] not in ("bridge", "host", "none"):
                 self.request("DELETE", f"/networks/{network['Id']}")
 
-    def close(self) -> None:
-        """As ever, and its firewall rules: they outlive the process."""
-        super().close()
-        if self.netns is None:
-            remove_firewall(self.folder)
+    def discard(self) -> None:
+        """Its firewall rules and control groups outlive it when it is killed."""
+        discard_native(self.folder)
 
 
 def _open_files() -> str:

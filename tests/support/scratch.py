@@ -45,8 +45,7 @@ def sweep() -> None:
         owner = _NAME.match(folder.name)
         if owner and folder.is_dir() and not Path(f"/proc/{owner[1]}").exists():
             _discard_bridge(folder / "bridge")
-            discard(folder)
-            remove_firewall(folder)
+            discard_native(folder)
 
 
 def processes_of(folder: Path) -> set[int]:
@@ -145,7 +144,28 @@ def remove_link(name: str) -> None:
     subprocess.run(["ip", "link", "delete", name], check=False, capture_output=True)
 
 
-def remove_firewall(folder: Path) -> None:
+def discard_native(folder: Path) -> None:
+    """`discard`, and what a native engine on ``folder/data`` that was killed leaves outside of it."""
+    containers = [path.name for path in folder.glob("data/containers/*")]
+    discard(folder)
+    _remove_firewall(folder)
+    for container in containers:
+        _remove_cgroups(container)
+
+
+def _remove_cgroups(container: str) -> None:
+    """Delete the emptied control groups of a container, version 1 or 2."""
+    for group in (*Path("/sys/fs/cgroup").glob(f"gantry/{container}"), *_version_1(container)):
+        for path in (*sorted(group.rglob("*/"), reverse=True), group):
+            with contextlib.suppress(OSError):
+                path.rmdir()
+
+
+def _version_1(container: str) -> Iterator[Path]:
+    return Path("/sys/fs/cgroup").glob(f"*/gantry/{container}")
+
+
+def _remove_firewall(folder: Path) -> None:
     """Delete the nftables tables of the native engine whose root was ``folder/data``: named by the root's hash."""
     remove_tables(hashlib.sha256(f"{folder}/data".encode()).hexdigest()[:8])
 
