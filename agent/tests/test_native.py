@@ -1,6 +1,10 @@
 """The choice of the engine, and what the native one needs. Its process is tested in tests/engine/test_agent.py."""
 
 import asyncio
+import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -112,6 +116,17 @@ async def test_asked_for_without_its_parts_it_waits_and_says_so(
 def test_without_root_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(native.os, "geteuid", lambda: 1000)
     assert "needs root" in native.why_not()
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("setpriv"), reason="needs root and setpriv")
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [(["--no-new-privs"], "install the agent again"), (["--bounding-set=-net_admin"], "withheld")],
+)
+def test_a_confined_root_is_told(options: list[str], words: str) -> None:
+    code = "from gantry_agent import native; print(native.why_not())"
+    command = ["setpriv", *options, sys.executable, "-c", code]
+    assert words in subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 
 def test_a_missing_part_is_named_by_its_package(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -73,17 +73,27 @@ def why_not() -> str:
     """Why the native engine cannot run here, and what to do; empty when it can."""
     if os.geteuid() != 0:
         return "Gantry's native engine needs root: it mounts layers and makes namespaces. Start the agent as root."
-    if _is_confined():
+    status = Path("/proc/self/status").read_text()
+    if _lacks_powers(status):
+        return "Gantry's native engine needs all of root's rights; here, in a container perhaps, some are withheld."
+    if _is_confined(status):
         return "Gantry's native engine cannot run confined as the agent's service is: install the agent again."
     if missing := lacking():
         return f"Gantry's native engine needs more packages: apt-get install {' '.join(missing)}"
     return ""
 
 
-def _is_confined() -> bool:
+def _lacks_powers(status: str) -> bool:
+    """Whether root here may not mount or make interfaces: CAP_SYS_ADMIN and CAP_NET_ADMIN, capabilities(7)."""
+    held = next((line.split()[1] for line in status.splitlines() if line.startswith("CapEff:")), "0")
+    needed = 1 << 21 | 1 << 12
+    return int(held, 16) & needed != needed
+
+
+def _is_confined(status: str) -> bool:
     """Whether this process may gain no privileges, nor may any container then (prctl(2), PR_SET_NO_NEW_PRIVS):
     so systemd starts the agent where it found another engine (unit.py)."""
-    return "NoNewPrivs:\t1\n" in Path("/proc/self/status").read_text()
+    return "NoNewPrivs:\t1\n" in status
 
 
 @dataclass(frozen=True)
