@@ -1,24 +1,23 @@
 """A worker process as the event loop sees it: bytes in, bytes out, one report."""
 
 import asyncio
+import contextlib
 import fcntl
 import json
 import logging
 import os
 import signal
-import subprocess
-import sys
 from typing import Any, Self
 
 from gantry_agent.engine.errors import EngineError, Internal, InvalidArgument
+
+from .nursery import nursery
 
 log = logging.getLogger(__name__)
 
 PIPE_SIZE = 1 << 20  # bytes
 READ_SIZE = 1 << 20
 MAX_REPORT = 64 << 20  # bytes: the changes of a large container travel in it
-WORKER = "import sys; sys.path[:0] = {path!r}; from gantry_agent.engine.layers.worker import main; main()"
-ENVIRONMENT = {"LC_ALL": "C.UTF-8", "PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}
 
 
 class Refused(Internal):
@@ -32,10 +31,9 @@ class Refused(Internal):
 class Child:
     """One worker. Killed when the context ends before `finish` was reached."""
 
-    def __init__(self, job: dict[str, Any], *, pass_fds: tuple[int, ...] = ()) -> None:
+    def __init__(self, job: dict[str, Any]) -> None:
         self._job = job
-        self._pass_fds = pass_fds
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process = -1  # a pidfd
         self._stdin = self._stdout = self._report = -1
         self._result: dict[str, Any] | None = None
 
@@ -50,10 +48,11 @@ class Child:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        self._close_all()
-        if self._process and self._process.returncode is None:
-            self._process.send_signal(signal.SIGKILL)
-            await asyncio.shield(self._wait())
+        self._close_pipes()
+        if self._process >= 0:
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self._process, signal.SIGKILL)
+            await asyncio.shield(asyncio.ensure_future(self._wait()))
 
     async def write(self, data: bytes | bytearray | memoryview) -> None:
         """Hand bytes to the worker's standard input, waiting for room. Raises what the worker reports."""
@@ -100,45 +99,32 @@ class Child:
                 await _ready(self._report)
 
     def _parse(self, content: bytes) -> dict[str, Any]:
-        assert self._process
         if not content or len(content) > MAX_REPORT:
-            status = self._process.returncode
-            return {"died": f"the worker for {self._job['do']} ended with status {status} and no report"}
+            return {"died": f"the worker for {self._job['do']} ended without a report"}
         found: dict[str, Any] = json.loads(content)
         return found
 
     def _start(self) -> None:
-        paths = [path for path in sys.path if path]
         ours, theirs = _pipes()
+        self._stdin, self._stdout, self._report = ours
         try:
-            self._process = subprocess.Popen(
-                [sys.executable, "-I", "-S", "-c", WORKER.format(path=paths), json.dumps(self._job), str(theirs[2])],
-                stdin=theirs[0],
-                stdout=theirs[1],
-                pass_fds=(theirs[2], *self._pass_fds),
-                env=ENVIRONMENT,
-                start_new_session=True,  # a Ctrl-C meant for the engine is not for it
+            self._process = (
+                -1 if (process := nursery.spawn(json.dumps(self._job).encode(), theirs)) is None else process
             )
-        except OSError:
-            for descriptor in ours:
-                os.close(descriptor)
-            raise
         finally:
             for descriptor in theirs:
                 os.close(descriptor)
-        self._stdin, self._stdout, self._report = ours
 
     async def _wait(self) -> None:
-        assert self._process
-        if self._process.returncode is None:
-            descriptor = os.pidfd_open(self._process.pid)
+        """Until the worker has ended."""
+        if self._process >= 0:
+            process, self._process = self._process, -1
             try:
-                await _ready(descriptor)
+                await _ready(process)
             finally:
-                os.close(descriptor)
-            self._process.wait()
+                os.close(process)
 
-    def _close_all(self) -> None:
+    def _close_pipes(self) -> None:
         self._stdin, self._stdout, self._report = _close(self._stdin), _close(self._stdout), _close(self._report)
 
 

@@ -1,14 +1,13 @@
-"""The child process that works inside a tree: `python -I worker.py` by `child.py`, one job, then the end.
+"""The child process that works inside a tree: forked by `nursery.py`, one job, then the end.
 
-Arguments: the job as JSON, and the descriptor the report goes to: one JSON object, {"done": …}, {"refused": message}
-for content that is not acceptable, or {"errno": …, "message": …} when the system refuses. Everything needed is
-imported before the root changes, and nothing can be imported after: files inside are somebody else's.
+The job is JSON; the report too, one object: {"done": …}, {"refused": message} for content that is not acceptable, or
+{"errno": …, "message": …} when the system refuses. Everything needed is imported before the root changes, and nothing
+can be imported after: files inside are somebody else's.
 """
 
 import contextlib
 import json
 import os
-import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -116,9 +115,9 @@ JOBS: dict[str, Callable[[Job], Job]] = {
 }
 
 
-def main() -> None:
-    """Do the job and leave without waiting for threads that may be stuck in a pipe."""
-    job = json.loads(sys.argv[1])
+def run(content: bytes, report_to: int) -> None:
+    """Do one job and leave, without waiting for threads that may be stuck in a pipe. Never returns."""
+    job = json.loads(content)
     os.umask(0)
     try:
         report: Job = {"done": JOBS[job["do"]](job)}
@@ -132,9 +131,5 @@ def main() -> None:
     except MemoryError:
         report = {"refused": "the archive needs more memory than there is"}
     with contextlib.suppress(BrokenPipeError):  # nobody waits for it any more
-        os.write(int(sys.argv[2]), json.dumps(report).encode())
+        os.write(report_to, json.dumps(report).encode())
     os._exit(0)
-
-
-if __name__ == "__main__":
-    main()
