@@ -64,6 +64,11 @@ def _ensure_base() -> Path:
     return base
 
 
+def tree() -> Path:
+    """The base itself, for those who only read it."""
+    return _ensure_base()
+
+
 def _sweep() -> None:
     """Delete the machines of test runs that were killed; their namespaces, and mounts, went with them."""
     for left in CACHE.glob("run-*"):
