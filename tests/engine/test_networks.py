@@ -10,6 +10,7 @@ import pytest
 from gantry_agent.engine.errors import Conflict, Forbidden, Internal, NotFound, Unavailable
 from gantry_agent.engine.networks.dns import Names
 from gantry_agent.engine.networks.firewall import Firewall, table_name
+from gantry_agent.engine.networks.kernel import Kernel
 from gantry_agent.engine.networks.netlink import Netlink
 
 from tests.engine.lab import OUTSIDE, Lab, inside, is_free, port_of, resolve
@@ -335,6 +336,28 @@ async def test_a_start_that_is_cancelled_leaves_nothing(lab: Lab) -> None:
             await lab.networks.detach(container)
         await eventually_async(lambda: lab.left() == NOTHING, what="nothing is left")
         assert is_free(8080)
+
+
+@pytest.mark.parametrize("step", ["add_network", "remove_network"])
+async def test_a_network_whose_bridge_fails(lab: Lab, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
+    def fail(*_: object) -> None:
+        raise Unavailable("the kernel says no")
+
+    async def both() -> None:
+        await lab.networks.create({"Name": "web"})
+        await lab.networks.remove("web")
+
+    monkeypatch.setattr(Kernel, step, fail)
+    with pytest.raises(Unavailable):
+        await both()
+    monkeypatch.undo()
+    if step == "remove_network":
+        await lab.start("web")  # it is there as before
+        for container, _ in lab.networks.members(lab.networks.catalog.get("web")):
+            await lab.networks.detach(container)
+        await lab.networks.remove("web")
+    await both()
+    assert "gb-" not in lab.run("ip", "-br", "link")
 
 
 async def test_a_network_that_is_being_joined_is_in_use(lab: Lab) -> None:

@@ -5,6 +5,8 @@ import json
 import re
 import secrets
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 from gantry_agent.engine.config import Config
@@ -91,12 +93,18 @@ class Catalog:
         """Keep a planned network."""
         await self._save(network)
 
-    async def remove(self, network: Network) -> None:
-        """Forget it."""
-        await self._database.write(
-            lambda connection: connection.execute("DELETE FROM networks WHERE id=?", [network.id])
-        )
-        self._networks.pop(network.id, None)
+    @asynccontextmanager
+    async def removing(self, network: Network) -> AsyncIterator[None]:
+        """Nobody finds the network while inside; after that it is forgotten, or there again when it went wrong."""
+        del self._networks[network.id]
+        try:
+            yield
+            await self._database.write(
+                lambda connection: connection.execute("DELETE FROM networks WHERE id=?", [network.id])
+            )
+        except BaseException:
+            self._put(network)
+            raise
 
     def _configure_default(self) -> None:
         """The default bridge is as the configuration has it now."""

@@ -188,11 +188,14 @@ class Networks:
         taken = await self._run(kernel.subnets)
         async with self._changing:
             network = self.catalog.plan(body, taken)
-            await self._run(kernel.add_network, network)
+            # The row first, and last when it is removed: a row without a bridge gets one when it is needed; a bridge
+            # without a row would stay for ever.
+            await self.catalog.add(network)
             try:
-                await self.catalog.add(network)
+                await self._run(kernel.add_network, network)
             except BaseException:
-                await self._run(kernel.remove_network, network)
+                async with self.catalog.removing(network):
+                    pass
                 raise
         self._events.publish("network", "create", network.id, name=network.name, type=network.driver)
         return network
@@ -206,9 +209,8 @@ class Networks:
             if self.members(network):
                 what = f"network {network.name} id {network.id}"
                 raise Forbidden(f"error while removing network: {what} has active endpoints")
-            # The row first: a bridge without one is swept by nobody, but is made again at no cost and harms nobody.
-            await self.catalog.remove(network)
-            await self._run(self._open_kernel().remove_network, network)
+            async with self.catalog.removing(network):
+                await self._run(self._open_kernel().remove_network, network)
             self.places.forget(network)
         self._events.publish("network", "destroy", network.id, name=network.name, type=network.driver)
         return network
