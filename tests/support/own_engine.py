@@ -9,13 +9,11 @@ with OwnEngine(up.home.path) as engine, up:     # configured first; `up` starts 
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import shutil
 from pathlib import Path
 from typing import Self
 
 from tests.support.engines import Native
-from tests.support.scratch import remove_tables, unmount_below
+from tests.support.scratch import forget_engine
 
 
 class OwnEngine(Native):
@@ -32,15 +30,6 @@ class OwnEngine(Native):
         return self.folder / "engine"
 
     @property
-    def mark(self) -> str:
-        """What its run-time folder and its firewall rules are named by."""
-        return hashlib.sha256(str(self.root).encode()).hexdigest()[:12]
-
-    @property
-    def run_folder(self) -> Path:
-        return Path("/run/gantry-engine") / self.mark
-
-    @property
     def config(self) -> Path:
         return self.folder / "agent" / "engine.json"
 
@@ -50,9 +39,7 @@ class OwnEngine(Native):
         return self
 
     def __exit__(self, *_: object) -> None:
-        unmount_below(self.run_folder)
-        shutil.rmtree(self.run_folder, ignore_errors=True)
-        remove_tables(self.mark[:8])
+        forget_engine(self.root)
         if self.bridge:
             self.bridge.close()
 

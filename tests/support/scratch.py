@@ -145,12 +145,25 @@ def remove_link(name: str) -> None:
 
 
 def discard_native(folder: Path) -> None:
-    """`discard`, and what a native engine on ``folder/data`` that was killed leaves outside of it."""
-    containers = [path.name for path in folder.glob("data/containers/*")]
+    """`discard`, and what a native engine that was killed leaves outside of it: on ``folder/data``, or on
+    ``folder/engine``, where `./gantry up` has it."""
+    roots = (folder / "data", folder / "engine")
+    containers = [path.name for root in roots for path in root.glob("containers/*")]
     discard(folder)
-    _remove_firewall(folder)
+    for root in roots:
+        forget_engine(root)
     for container in containers:
         _remove_cgroups(container)
+
+
+def forget_engine(root: Path) -> None:
+    """Remove the firewall rules and the run-time folder of the native engine that had this root: the root's hash
+    names them."""
+    mark = hashlib.sha256(str(root).encode()).hexdigest()[:12]
+    run = Path("/run/gantry-engine") / mark
+    unmount_below(run)
+    shutil.rmtree(run, ignore_errors=True)
+    remove_tables(mark)
 
 
 def _remove_cgroups(container: str) -> None:
@@ -163,11 +176,6 @@ def _remove_cgroups(container: str) -> None:
 
 def _version_1(container: str) -> Iterator[Path]:
     return Path("/sys/fs/cgroup").glob(f"*/gantry/{container}")
-
-
-def _remove_firewall(folder: Path) -> None:
-    """Delete the nftables tables of the native engine whose root was ``folder/data``: named by the root's hash."""
-    remove_tables(hashlib.sha256(f"{folder}/data".encode()).hexdigest()[:8])
 
 
 def remove_tables(mark: str) -> None:
