@@ -109,26 +109,30 @@ def test_a_folder_without_a_row_goes(engine: Native) -> None:
 def test_killed_at_any_moment_of_a_containers_life_it_leaves_nothing_behind(engine: Native) -> None:
     """Create, start, wait and remove, while the engine is killed at random moments."""
     random.seed(3)
+    made: set[str] = set()
     for _ in range(8):
-        worker = threading.Thread(target=whole_life, args=(engine,))
+        worker = threading.Thread(target=whole_life, args=(engine, made))
         worker.start()
         threading.Event().wait(random.uniform(0.0, 0.15))
         engine.kill()
         worker.join()
         engine.start()
         for each in engine.expect("GET", "/containers/json", all="true"):
+            made.add(each["Id"])
             assert each["State"] in ("created", "running", "exited")
     engine.remove_containers()
     eventually(lambda: not list((engine.root / "containers").iterdir()))
     eventually(lambda: str(engine.root / "containers") not in Path("/proc/self/mountinfo").read_text())
     assert not list((engine.run_folder / "runtime").iterdir())
+    assert not [path for each in made for path in Path("/sys/fs/cgroup").glob(f"*/gantry/{each}")]
     assert not list((engine.run_folder / "netns").iterdir())
     eventually(lambda: not processes_of(engine), what="no process is left")
 
 
-def whole_life(engine: Native) -> None:
+def whole_life(engine: Native, every: set[str]) -> None:
     try:
         made = engine.expect("POST", "/containers/create", {"Image": IMAGE, "Cmd": ["sleep", "0.02"]})["Id"]
+        every.add(made)
         engine.expect("POST", f"/containers/{made}/start")
         engine.expect("POST", f"/containers/{made}/wait")
         engine.expect("DELETE", f"/containers/{made}")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from gantry_agent.engine.errors import EngineError
 from gantry_agent.engine.layers import overlay
-from gantry_agent.engine.runtime import processes, spawn
+from gantry_agent.engine.runtime import cgroups, processes, spawn
 
 from . import changes, restarts, running
 from .model import Container, Status
@@ -98,7 +98,9 @@ async def _note_death(engine: "Engine", containers: "Containers", container: Con
 
 async def _clear_half_start(engine: "Engine", containers: "Containers", container: Container) -> None:
     """An engine that died while it started a container: the process was never let go, or nobody noted that it was."""
-    if (engine.layout.runtime / container.id).exists() or os.path.ismount(containers.roots.merged(container)):
+    parent = str(container.host_config.get("CgroupParent") or "")
+    traces = (engine.layout.runtime / container.id).exists() or cgroups.group_of(container.id, parent)
+    if traces or os.path.ismount(containers.roots.merged(container)):
         _, conmon = running.left_over(engine, container)
         await running.end(engine, containers.tools, containers.roots, container)
         if conmon and processes.start_time(conmon):

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from gantry_agent.engine.errors import Conflict, InvalidArgument
+from gantry_agent.engine.runtime import cgroups
 from gantry_agent.engine.runtime.spec import resources
 
 from . import names, running, settings, stopping
@@ -123,6 +124,7 @@ async def finish_removal(engine: "Engine", containers: "Containers", container: 
     shm = engine.layout.container(container.id) / "shm"
     if shm.exists():
         await running.end(engine, containers.tools, containers.roots, container)
+    cgroups.remove(container.id, str(container.host_config.get("CgroupParent") or ""))
     away = running.remove_folder(engine.layout.container(container.id), engine.layout.tmp)
     await engine.volumes.release(container, remove_anonymous=volumes)
     await containers.roster.remove(container)

@@ -86,6 +86,7 @@ async def begin(engine: "Engine", tools: Tools, roots: Roots, container: Contain
 
 async def end(engine: "Engine", tools: Tools, roots: Roots, container: Container) -> None:
     """Take down what a run had; every step is tried, failures are logged. May be called twice."""
+    parent = str(container.host_config.get("CgroupParent") or "")
     _kill_rest(container)
     for what, work in (
         ("the runtime's state", tools.runtime.delete(container.id)),
@@ -98,6 +99,7 @@ async def end(engine: "Engine", tools: Tools, roots: Roots, container: Container
             await work
         except (EngineError, OSError) as exc:
             log.error("container %s: %s could not be taken down: %s", container.id[:12], what, exc)
+    cgroups.remove(container.id, parent)
 
 
 def oom_kills(container: Container) -> int:

@@ -3,6 +3,7 @@
 A container's group is PARENT/ID in every hierarchy, PARENT being /gantry unless its HostConfig names another.
 """
 
+import contextlib
 from functools import cache
 from pathlib import Path
 
@@ -71,6 +72,21 @@ def pids(group: str) -> list[int]:
         if below.parent != top:
             found += [int(line) for line in _lines(below)]
     return found
+
+
+def group_of(container_id: str, parent: str = "") -> list[Path]:
+    """A container's folders in every hierarchy, those that are there."""
+    group = path_of(container_id, parent)
+    tops = [ROOT] if is_unified() else [ROOT / each for each in controllers()]
+    return [found for top in tops if (found := top / group.lstrip("/")).is_dir()]
+
+
+def remove(container_id: str, parent: str = "") -> None:
+    """Take its empty groups away, those below them first. Usually the runtime has; not when it was killed meanwhile."""
+    for top in group_of(container_id, parent):
+        for folder_below in sorted((each.parent for each in top.glob("**/cgroup.procs")), reverse=True):
+            with contextlib.suppress(OSError):  # a process is still leaving: the next removal takes it
+                folder_below.rmdir()
 
 
 def _lines(path: Path) -> list[str]:
