@@ -1,41 +1,32 @@
-"""Pull on the native engine: what arrives, what is told, what is fetched only once, and what a broken or lying
-registry cannot do. The engine is a real process; registries are Debian's, or one in this test's loop that lies."""
+"""Pull on the native engine: what arrives, what is told, what is fetched only once. The engine is a real process;
+registries are Debian's, or one in this test's loop."""
 
 import asyncio
-import gzip
-import io
 import json
 import os
-import subprocess
-import tarfile
-import zlib
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
 from aiohttp import web
-from gantry_agent.engine.oci.documents import DOCKER_INDEX, DOCKER_MANIFEST, OCI_INDEX, OCI_LAYER_ZSTD, OCI_MANIFEST
+from gantry_agent.engine.oci.documents import DOCKER_INDEX, DOCKER_MANIFEST, OCI_LAYER_ZSTD, OCI_MANIFEST
 
 from tests.conftest import need
 from tests.engine.fake_registry import FakeRegistry, cut_after, refusal
+from tests.engine.pulling import error_of, kept, pull, pulled, small
 from tests.support.engines import Native, unique
 from tests.support.images import TestImage, busybox_why_not, digest, make_tar
 from tests.support.registry import Registry, SlowRegistry
 from tests.support.unixhttp import UnixConnection
-from tests.support.waiting import eventually, eventually_async
+from tests.support.waiting import eventually_async
 
 pytestmark = [pytest.mark.root, pytest.mark.registry]
-
-LAYER_LIMIT = 64 << 20
-DOCKER = "application/vnd.docker"
 
 
 @pytest.fixture(scope="module")
 def engine() -> Iterator[Native]:
     need(Native.why_not(), Registry.why_not(), busybox_why_not())
-    with Native(max_layer_size=LAYER_LIMIT) as native:
+    with Native() as native:
         yield native
 
 
@@ -43,41 +34,6 @@ def engine() -> Iterator[Native]:
 async def fake() -> AsyncIterator[FakeRegistry]:
     async with FakeRegistry() as registry:
         yield registry
-
-
-def small(*, layers: int = 1, **config: Any) -> TestImage:
-    """An image that no other test has: `layers` layers of one random file each."""
-    made = tuple(make_tar({f"file-{number}": os.urandom(2000)}) for number in range(layers))
-    return TestImage(made, {"Cmd": ["/x"], **config})
-
-
-def pull(engine: Native, reference: str, *, user: str = "", **query: str) -> tuple[int, list[dict[str, Any]]]:
-    """Status, and the messages; an error before the first message is one with `message`."""
-    connection = UnixConnection(engine.socket, 60)
-    path = "/images/create?" + "&".join(f"{key}={value}" for key, value in {"fromImage": reference, **query}.items())
-    try:
-        connection.request("POST", path, headers={"X-Registry-Auth": user} if user else {})
-        response = connection.getresponse()
-        return response.status, [json.loads(line) for line in response.read().splitlines() if line]
-    finally:
-        connection.close()
-
-
-async def pulled(engine: Native, reference: str, **query: str) -> tuple[int, list[dict[str, Any]]]:
-    """`pull` beside a registry that lives in this loop."""
-    return await asyncio.to_thread(pull, engine, reference, **query)
-
-
-def error_of(found: tuple[int, list[dict[str, Any]]]) -> str:
-    """What went wrong, "" when nothing did."""
-    status, messages = found
-    return str(messages[-1]["message"] if status >= 400 else messages[-1].get("error", ""))
-
-
-def kept(engine: Native) -> set[str]:
-    """Every blob and layer, and what lies in staging."""
-    folders = ("blobs/sha256", "layers", "l", "tmp")
-    return {str(path) for name in folders for path in (engine.root / name).iterdir()}
 
 
 def test_it_says_what_docker_says(engine: Native, registry: Registry) -> None:
@@ -316,155 +272,3 @@ async def test_search_is_filtered_and_limited(engine: Native, fake: FakeRegistry
         assert [each["name"] for each in (await search(filters=json.dumps(filters)))[1]] == names
     for wrong in ({"filters": '{"stars":["many"]}'}, {"filters": '{"size":["1"]}'}, {"limit": 101}):
         assert (await search(**wrong))[0] == 400
-
-
-# What a registry may not do: each lie is refused, and leaves nothing behind.
-
-
-def lie_blob(fake: FakeRegistry, image: TestImage) -> None:
-    other = bytearray(image.blobs[0])
-    other[-1] ^= 1
-    fake.blobs[digest(image.blobs[0])] = bytes(other)
-
-
-def lie_other_layer(fake: FakeRegistry, image: TestImage) -> None:
-    """A layer whose compressed digest is right, but which is not what the configuration says."""
-    blob = gzip.compress(make_tar({"evil": b"x"}), mtime=0)
-    fake.blobs[digest(blob)] = blob
-    _rewrite(fake, image, lambda document: document["layers"][0].update(digest=digest(blob), size=len(blob)))
-
-
-def lie_size(fake: FakeRegistry, image: TestImage) -> None:
-    _rewrite(fake, image, lambda document: document["layers"][0].update(size=len(image.blobs[0]) - 1))
-
-
-def lie_config(fake: FakeRegistry, image: TestImage) -> None:
-    fake.blobs[image.id] = image.configuration.replace(b"/x", b"/y")
-
-
-def lie_config_size(fake: FakeRegistry, image: TestImage) -> None:
-    _rewrite(fake, image, lambda document: document["config"].update(size=3))
-
-
-def lie_path(fake: FakeRegistry, image: TestImage) -> None:
-    _rewrite(fake, image, lambda document: document["layers"][0].update(digest="sha256:../../x"))
-
-
-def lie_negative(fake: FakeRegistry, image: TestImage) -> None:
-    _rewrite(fake, image, lambda document: document["layers"][0].update(size=-1))
-
-
-def lie_both(fake: FakeRegistry, image: TestImage) -> None:
-    _rewrite(fake, image, lambda document: document.update(manifests=[]))
-
-
-def lie_type(fake: FakeRegistry, image: TestImage) -> None:
-    fake.put("a/b", "1", image.manifest, OCI_INDEX)
-
-
-def lie_layers(fake: FakeRegistry, image: TestImage) -> None:
-    _rewrite(fake, image, lambda document: document["layers"].append(document["layers"][0]))
-
-
-def lie_redirect(fake: FakeRegistry, image: TestImage) -> None:
-    async def elsewhere(request: web.Request) -> web.Response:
-        return web.Response(status=307, headers={"Location": "/other"})
-
-    async def other(request: web.Request) -> web.Response:
-        return web.Response(body=os.urandom(len(image.blobs[0])))
-
-    fake.on("GET", f"/v2/a/b/blobs/{digest(image.blobs[0])}", elsewhere)
-    fake.on("GET", "/other", other)
-
-
-def lie_escape(fake: FakeRegistry, image: TestImage) -> None:
-    """Everything fits together, only the layer wants out."""
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w") as archive:
-        link = tarfile.TarInfo("out")
-        link.type, link.linkname = tarfile.SYMTYPE, "/tmp"
-        archive.addfile(link)
-        entry = tarfile.TarInfo("out/../../../../gantry-canary")
-        archive.addfile(entry)
-    _replace_image(fake, TestImage((buffer.getvalue(),)))
-
-
-def lie_garbage(fake: FakeRegistry, image: TestImage) -> None:
-    _replace_image(fake, TestImage((b"no tar at all" * 1000,)))
-
-
-def lie_bomb(fake: FakeRegistry, image: TestImage) -> None:
-    """Two megabytes of gzip that are two gigabytes of zeros in one file."""
-    entry = tarfile.TarInfo("bomb")
-    entry.size = 2 << 30
-    packer = zlib.compressobj(1, zlib.DEFLATED, 31)
-    zeros = bytes(1 << 20)
-    parts = [packer.compress(entry.tobuf()), *(packer.compress(zeros) for _ in range(2048)), packer.flush()]
-    blob = b"".join(parts)
-    fake.blobs[digest(blob)] = blob
-    _rewrite(fake, image, lambda document: document["layers"][0].update(digest=digest(blob), size=len(blob)))
-
-
-def lie_huge_manifest(fake: FakeRegistry, image: TestImage) -> None:
-    _rewrite(fake, image, lambda document: document.update(annotations={"x": "y" * (5 << 20)}))
-
-
-def lie_huge_config(fake: FakeRegistry, image: TestImage) -> None:
-    _rewrite(fake, image, lambda document: document["config"].update(size=1 << 30))
-
-
-def lie_deep(fake: FakeRegistry, image: TestImage) -> None:
-    fake.put("a/b", "1", b'{"a":' * 100_000 + b"1" + b"}" * 100_000, DOCKER_MANIFEST)
-
-
-def _rewrite(fake: FakeRegistry, image: TestImage, change: Any) -> None:
-    document = json.loads(image.manifest)
-    change(document)
-    fake.put("a/b", "1", document, DOCKER_MANIFEST)
-
-
-def _replace_image(fake: FakeRegistry, image: TestImage) -> None:
-    fake.add(replace(image, config={"Cmd": [unique()]}), "a/b", "1")
-
-
-LIES = [
-    lie_blob, lie_other_layer, lie_size, lie_config, lie_config_size, lie_path, lie_negative, lie_both, lie_type,
-    lie_layers, lie_redirect, lie_escape, lie_garbage, lie_bomb, lie_huge_manifest, lie_huge_config, lie_deep,
-]  # fmt: skip
-
-
-@pytest.mark.parametrize("lie", LIES)
-async def test_a_lying_registry_leaves_nothing_behind(engine: Native, fake: FakeRegistry, lie: Any) -> None:
-    image = small()
-    reference = fake.add(image, "a/b", "1")
-    before, peak = kept(engine), _memory(engine)
-    await asyncio.to_thread(lie, fake, image)
-    assert error_of(await pulled(engine, reference))
-    assert engine.request("GET", f"/images/{reference}/json")[0] == 404
-    await eventually_async(lambda: kept(engine) == before, what="everything it brought is gone")
-    assert not Path("/gantry-canary").exists()
-    assert _memory(engine) - peak < 200 << 20
-
-
-async def test_a_digest_of_another_repository_is_not_taken_from_here(engine: Native, fake: FakeRegistry) -> None:
-    image = small()
-    assert not error_of(await pulled(engine, fake.add(image, "a/b", "1")))
-    for name in ("c/d", "c/d:1"):
-        found = await pulled(engine, f"{fake.address}/{name}@{digest(image.manifest)}")
-        assert found[0] == 404
-        assert engine.request("GET", f"/images/{fake.address}/{name}@{digest(image.manifest)}/json")[0] == 404
-
-
-def _memory(engine: Native) -> int:
-    """The most memory the engine has had, in bytes."""
-    assert engine.process
-    status = Path(f"/proc/{engine.process.pid}/status").read_text()
-    return int(status.partition("VmHWM:")[2].split()[0]) << 10
-
-
-def test_the_store_is_sound_after_all_this(engine: Native) -> None:
-    """The last of this file."""
-    eventually(lambda: not list((engine.root / "tmp").iterdir()), what="staging is empty")
-    command = [engine.command()[0], "engine", "check", f"--root={engine.root}"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
