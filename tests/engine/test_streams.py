@@ -164,7 +164,7 @@ class TestExec:
         container = create("sleep", "1000")
         output, found = await run(engine, container, command)
         assert found == code
-        assert b"exec failed" in output[STDERR]
+        assert b"exec failed" in output[STDOUT]
 
     async def test_all_of_a_large_output_arrives_though_the_reader_is_slow(self, engine, create):
         container = create("sleep", "1000")

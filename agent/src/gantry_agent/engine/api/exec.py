@@ -66,7 +66,7 @@ async def start_exec(engine: Engine, request: web.Request) -> web.StreamResponse
         # The head is written, so the reason goes where the output would have gone, as Docker does.
         text = f"{exc.message if isinstance(exc, EngineError) else exc}\r\n".encode()
         with contextlib.suppress(ConnectionResetError):
-            await stream.write(text if exec_.tty else frame(2, text))
+            await stream.write(text if exec_.tty else frame(1, text))
         return stream.finish()
     if console is not None:
         try:

@@ -358,6 +358,8 @@ def failure_code(message: str) -> int:
 def _check_running(container: Container) -> None:
     if container.state.status is Status.PAUSED:
         raise Conflict(f"Container {container.id} is paused, unpause the container before exec")
+    if container.state.status is Status.RESTARTING:
+        raise Conflict(f"Container {container.id} is restarting, wait until the container is running")
     if not container.is_running:
         raise Conflict(f"container {container.id} is not running")
 
