@@ -206,9 +206,8 @@ def test_top_stats_and_inspect(engine: Native, name: str) -> None:
 
 
 def test_events_as_they_come_and_as_they_came(engine: Native, name: str) -> None:
-    eventually(lambda: engine.request("GET", "/info")[1]["NEventsListener"] == 0)
-    with terminal(engine, "events", "--filter", f"container={name}", "--format", "{{.Type}} {{.Action}}.") as watcher:
-        eventually(lambda: engine.request("GET", "/info")[1]["NEventsListener"] == 1)
+    filters = ("--filter", f"container={name}", "--format", "{{.Type}} {{.Action}}.")
+    with terminal(engine, "events", "--since", f"{time.time():.9f}", *filters) as watcher:
         engine.cli("run", "--name", name, IMAGE, "sh", "-c", "exit 3", check=False)
         for action in ("create", "attach", "start", "die"):
             watcher.until(f"container {action}.")
