@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from gantry_agent.engine.errors import Conflict, Forbidden, Internal, NotFound, Unavailable
+from gantry_agent.engine.networks import nftables
 from gantry_agent.engine.networks.dns import Names
 from gantry_agent.engine.networks.firewall import Firewall, table_name
 from gantry_agent.engine.networks.kernel import Kernel
@@ -397,6 +398,18 @@ async def test_flushed_rules_come_back(lab: Lab) -> None:
     lab.run("nft", "flush", "ruleset")
     await lab.start(PortBindings=publish(8081))
     assert (await lab.ask(lab.there.inside, 8080, of="outside")).startswith("hello")
+
+
+async def test_without_the_library_the_command_does_it(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(nftables, "LIBRARY", "libnowhere.so")
+    await lab.networks.close()
+    lab.networks = lab.new()
+    await lab.networks.open(())
+    container = await lab.start(PortBindings=publish(8080))
+    lab.serve(container, 80)
+    assert (await lab.ask(lab.there.inside, 8080, of="outside")).startswith("hello")
+    await lab.networks.detach(container)
+    assert lab.left()["published"] == []
 
 
 async def test_another_firewall_that_drops_what_it_does_not_know(lab: Lab) -> None:

@@ -11,6 +11,7 @@ import subprocess
 from gantry_agent.engine.errors import Internal, Unavailable
 
 log = logging.getLogger(__name__)
+LIBRARY = "libnftables.so.1"
 TIMEOUT = 20  # seconds for the command
 
 
@@ -20,7 +21,7 @@ class Nftables:
     def __init__(self) -> None:
         self._library = self._context = None
         try:
-            library = ctypes.CDLL("libnftables.so.1")
+            library = ctypes.CDLL(LIBRARY)
             library.nft_ctx_new.restype = ctypes.c_void_p
             library.nft_ctx_get_error_buffer.restype = ctypes.c_char_p
             context = ctypes.c_void_p(library.nft_ctx_new(0))
