@@ -13,7 +13,8 @@
   "runtime": "crun",                                   or runc; default: whichever works here
   "max-concurrent-downloads": 4, "max-concurrent-uploads": 4,
   "max-layer-size": 34359738368,                       bytes one layer may unpack to
-  "max-layer-entries": 5000000                         files in one layer
+  "max-layer-entries": 5000000,                        files in one layer
+  "max-layer-ratio": 200                               bytes that may come out of a compressed one, beyond its first GiB
 }
 """
 
@@ -47,6 +48,7 @@ class Config:
     max_concurrent_uploads: int = 4
     max_layer_size: int = 32 << 30
     max_layer_entries: int = 5_000_000
+    max_layer_ratio: int = 200
 
 
 def load(path: Path | None) -> Config:

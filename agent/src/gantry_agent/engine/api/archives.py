@@ -9,6 +9,7 @@ from pathlib import Path
 
 from aiohttp import web
 
+from gantry_agent.engine.containers.commit import CommitOptions, commit
 from gantry_agent.engine.containers.files import (
     check_writable,
     lowers_of,
@@ -19,7 +20,6 @@ from gantry_agent.engine.containers.files import (
 from gantry_agent.engine.containers.model import Container, Status
 from gantry_agent.engine.core import Engine
 from gantry_agent.engine.errors import EngineError, InvalidArgument, NotFound
-from gantry_agent.engine.images.commit import CommitOptions, commit
 from gantry_agent.engine.images.layer import limits_of
 from gantry_agent.engine.layers import archive
 from gantry_agent.engine.layers.changes import changes

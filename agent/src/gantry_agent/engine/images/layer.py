@@ -25,7 +25,7 @@ Progress = Callable[[int, int], None]
 
 def limits_of(config: Config) -> Limits:
     """What one layer may hold, as configured."""
-    return Limits(size=config.max_layer_size, entries=config.max_layer_entries)
+    return Limits(size=config.max_layer_size, entries=config.max_layer_entries, ratio=config.max_layer_ratio)
 
 
 async def add_layer(

@@ -57,7 +57,7 @@ class Child:
     async def write(self, data: bytes | bytearray | memoryview) -> None:
         """Hand bytes to the worker's standard input, waiting for room. Raises what the worker reports."""
         view = memoryview(data)
-        while view:
+        while view and self._stdin >= 0:
             try:
                 view = view[os.write(self._stdin, view) :]
             except BlockingIOError:

@@ -41,7 +41,7 @@ class Limits(NamedTuple):
 
     size: int = 32 << 30  # bytes of file content
     entries: int = 5_000_000
-    ratio: int = 100  # unpacked bytes per compressed byte, beyond `slack`
+    ratio: int = 200  # unpacked bytes per compressed byte, beyond `slack`
     slack: int = 1 << 30  # bytes any archive may unpack to, however small it came
     path: int = 4095  # bytes of a name
     depth: int = 512  # folders in a name

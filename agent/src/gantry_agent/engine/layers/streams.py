@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator
 from queue import Queue
 from typing import Any
 
+from isal import igzip_lib
+
 from .extract import ExtractError, Limits
 from .zstd_frames import FrameWalker
 
@@ -47,13 +49,11 @@ class Input:
 def prepare(source: Input) -> Callable[[], Iterator[bytes]]:
     """The right decompressor, with everything imported that it needs."""
     if source.compression == "gzip":
-        from isal import igzip_lib  # only the compression met is loaded: start-up counts for eight layers
-
         return lambda: _with_object(
             source, lambda: igzip_lib.IgzipDecompressor(flag=igzip_lib.DECOMP_GZIP), igzip_lib.IsalError, "gzip"
         )
     if source.compression == "zstd":
-        import zstandard
+        import zstandard  # the rarer ones are loaded when they are met, while that is still possible
 
         return lambda: _unzstd(source, zstandard)
     if source.compression == "xz":

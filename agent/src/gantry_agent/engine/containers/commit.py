@@ -9,18 +9,18 @@ from dataclasses import dataclass
 from typing import Any
 
 from gantry_agent import __version__
-from gantry_agent.engine.containers.files import lowers_of, upper_of
-from gantry_agent.engine.containers.model import Container
 from gantry_agent.engine.core import Engine
+from gantry_agent.engine.images.changes import apply_changes
+from gantry_agent.engine.images.intake import in_thread
+from gantry_agent.engine.images.layer import add_layer
+from gantry_agent.engine.images.moments import rfc3339
+from gantry_agent.engine.images.tar import receive
 from gantry_agent.engine.layers.pack import pack_diff
 from gantry_agent.engine.oci import Descriptor, Digest, ImageConfig, Reference
 from gantry_agent.engine.store import files
 
-from .changes import apply_changes
-from .intake import in_thread
-from .layer import add_layer
-from .moments import rfc3339
-from .tar import receive
+from .files import lowers_of, upper_of
+from .model import Container
 
 Config = dict[str, Any]
 
