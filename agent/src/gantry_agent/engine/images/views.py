@@ -40,7 +40,7 @@ def summaries(
     """
     shared = _shared_sizes(engine) if with_sizes else {}
     found = []
-    for image in engine.store.images.all():
+    for image in sorted(engine.store.images.all(), key=lambda each: created_at(each.config.created), reverse=True):
         if not chosen.accepts(image):
             continue
         if chosen.dangling is not None and chosen.dangling == bool(image.tags):
@@ -62,14 +62,14 @@ def summaries(
                 "Containers": _containers(engine, image.id) if with_sizes else -1,
             }
         )
-    return sorted(found, key=lambda each: each["Created"], reverse=True)
+    return found
 
 
 def usage(engine: Engine) -> dict[str, Any]:
     """The images' part of /system/df: {"LayersSize": bytes on the disk, "Images": [ImageSummary with SharedSize]}."""
     return {
         "LayersSize": sum(layer.size for layer in engine.store.layers.all()),
-        "Images": summaries(engine, ImageFilter(), all_images=True, with_sizes=True),
+        "Images": summaries(engine, ImageFilter(), with_sizes=True),
     }
 
 
