@@ -124,8 +124,9 @@ async def finish_removal(engine: "Engine", containers: "Containers", container: 
     shm = engine.layout.container(container.id) / "shm"
     if shm.exists():
         await running.end(engine, containers.tools, containers.roots, container)
-    cgroups.remove(container.id, str(container.host_config.get("CgroupParent") or ""))
-    away = running.remove_folder(engine.layout.container(container.id), engine.layout.tmp)
+    parent = str(container.host_config.get("CgroupParent") or "")
+    await asyncio.to_thread(cgroups.remove, container.id, parent)
+    away = await asyncio.to_thread(running.remove_folder, engine.layout.container(container.id), engine.layout.tmp)
     await engine.volumes.release(container, remove_anonymous=volumes)
     await containers.roster.remove(container)
     containers.tell(container, "destroy")

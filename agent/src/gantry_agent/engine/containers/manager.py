@@ -317,7 +317,7 @@ class Containers:
             if not container.is_running or state.started_at != run:
                 return
             ran = ((at or time.time_ns()) - state.started_at) / 1e9
-            state.oom_killed = running.oom_kills(container) > 0
+            state.oom_killed = await asyncio.to_thread(running.oom_kills, container) > 0
             state.status, state.pid, state.pid_started = Status.EXITED, 0, 0
             state.conmon_pid = state.conmon_started = 0
             state.exit_code, state.finished_at = code, at or time.time_ns()

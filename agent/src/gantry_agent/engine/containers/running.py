@@ -62,7 +62,7 @@ async def begin(engine: "Engine", tools: Tools, roots: Roots, container: Contain
         await engine.volumes.mount(container)
         document, key = await _document(engine, tools, roots, container, netns)
         paths = conmon_paths(engine, container)
-        _write_bundle(paths, document)
+        await asyncio.to_thread(_write_bundle, paths, document)
         config = container.config
         started = await tools.conmon.create(
             container.id,
@@ -87,7 +87,8 @@ async def begin(engine: "Engine", tools: Tools, roots: Roots, container: Contain
 async def end(engine: "Engine", tools: Tools, roots: Roots, container: Container) -> None:
     """Take down what a run had; every step is tried, failures are logged. May be called twice."""
     parent = str(container.host_config.get("CgroupParent") or "")
-    _kill_rest(container)
+    # In a thread: the kernel answers for cgroups when nobody else holds their lock.
+    await asyncio.to_thread(_kill_rest, container)
     for what, work in (
         ("the runtime's state", tools.runtime.delete(container.id)),
         ("its network", engine.networks.detach(container)),
@@ -99,7 +100,7 @@ async def end(engine: "Engine", tools: Tools, roots: Roots, container: Container
             await work
         except (EngineError, OSError) as exc:
             log.error("container %s: %s could not be taken down: %s", container.id[:12], what, exc)
-    cgroups.remove(container.id, parent)
+    await asyncio.to_thread(cgroups.remove, container.id, parent)
 
 
 def oom_kills(container: Container) -> int:

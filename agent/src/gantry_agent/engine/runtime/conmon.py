@@ -116,9 +116,7 @@ class Conmon:
         stdin: bool,
         ready: Callable[[], Awaitable[None]] | None = None,
     ) -> Started:
-        for stale in (paths.exit, paths.pidfile, paths.conmon_pidfile, paths.attach, paths.ctl, paths.winsz):
-            with suppress(FileNotFoundError):
-                stale.unlink()
+        await asyncio.to_thread(_clear, paths)
         command = [*self._command(paths), *arguments, *(["-t"] if tty else []), *(["-i"] if stdin else [])]
         with ExitStack() as stack:
             report, report_end = _pipe(stack)
@@ -183,6 +181,13 @@ def _said(message: str) -> str:
     """The runtime's own words: crun writes JSON lines with a time when it is asked to, else plain ones."""
     lines = [line.strip() for line in message.strip().splitlines() if line.strip()]
     return "; ".join(lines)
+
+
+def _clear(paths: Paths) -> None:
+    """What an earlier run left."""
+    for stale in (paths.exit, paths.pidfile, paths.conmon_pidfile, paths.attach, paths.ctl, paths.winsz):
+        with suppress(FileNotFoundError):
+            stale.unlink()
 
 
 def _pipe(stack: ExitStack) -> tuple[BinaryIO, BinaryIO]:
