@@ -42,8 +42,9 @@ def name(engine: Native) -> Iterator[str]:
 def docker(engine: Native, *arguments: str, input: bytes | None = None) -> subprocess.CompletedProcess[bytes]:
     """A command whose failure is looked at: its exit status, output and errors."""
     command = ["docker", "-H", f"unix://{engine.socket}", *arguments]
-    given = {"stdin": subprocess.DEVNULL} if input is None else {"input": input}
-    return subprocess.run(command, **given, capture_output=True, timeout=60, check=False)  # type: ignore[call-overload]
+    if input is None:
+        return subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=60, check=False)
+    return subprocess.run(command, input=input, capture_output=True, timeout=60, check=False)
 
 
 def terminal(engine: Native, *arguments: str) -> Terminal:

@@ -1,5 +1,6 @@
 """docker-py, the other client people have, on the native engine's socket."""
 
+import functools
 import gc
 import io
 import tarfile
@@ -101,13 +102,17 @@ def test_its_life(client: Any, sleeper: Any) -> None:
         (sleeper.kill, "exited"),
     ):
         step()
-        eventually(lambda status=status: client.containers.get(sleeper.id).status == status)
+        eventually(functools.partial(has_status, client, sleeper, status))
     assert sleeper.wait()["StatusCode"] == 137
     sleeper.rename(f"{sleeper.name}-new")
     sleeper.update(mem_limit="64m", memswap_limit="64m")
     assert client.containers.get(sleeper.id).attrs["HostConfig"]["Memory"] == 64 << 20
     with pytest.raises(NotFound):
         client.containers.get("no-such")
+
+
+def has_status(client: Any, container: Any, status: str) -> bool:
+    return bool(client.containers.get(container.id).status == status)
 
 
 def test_waiting_for_its_end(client: Any, sleeper: Any) -> None:

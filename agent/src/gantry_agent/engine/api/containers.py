@@ -182,4 +182,5 @@ async def processes(engine: Engine, request: web.Request) -> web.StreamResponse:
     """Its processes, as `ps` on the host shows them."""
     container = _container(engine, request)
     found: dict[str, Any] = await top.top(container, request.query.get("ps_args", "") or "-ef")
+    engine.containers.tell(container, "top")
     return web.json_response(found)

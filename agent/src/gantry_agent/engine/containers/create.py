@@ -92,13 +92,19 @@ def _check_platform(image: Image, name: str, wanted: Platform | None) -> None:
         )
 
 
-def _add_exposed(config: dict[str, Any], host: Mapping[str, Any]) -> None:
-    """Published ports are exposed ones. Raises InvalidArgument."""
+def _add_exposed(config: dict[str, Any], host: dict[str, Any]) -> None:
+    """Published ports are exposed ones; every binding names both its halves. Raises InvalidArgument."""
+    published: dict[str, list[dict[str, str]]] = {}
     for port, bindings in (host["PortBindings"] or {}).items():
         protocol, number = ports.split(port)
-        for binding in bindings or ():
-            ports.host_range(str(binding.get("HostPort") or ""))
+        if not isinstance(bindings, list | None) or not all(isinstance(each, dict) for each in bindings or ()):
+            raise InvalidArgument(f"HostConfig.PortBindings[{port!r}] must be a list of objects")
+        found = [{name: str(each.get(name) or "") for name in ("HostIp", "HostPort")} for each in bindings or ()]
+        for each in found:
+            ports.host_range(each["HostPort"])
+        published[f"{number}/{protocol}"] = found
         config["ExposedPorts"] = {**(config.get("ExposedPorts") or {}), f"{number}/{protocol}": {}}
+    host["PortBindings"] = published
 
 
 def _check_hostname(name: str) -> None:
