@@ -100,9 +100,9 @@ def can_limit_swap() -> bool:
 
 
 def can_weigh() -> bool:
-    """Whether this kernel has I/O weights."""
+    """Whether this kernel has I/O weights under a name that both runtimes know."""
     name = "io" if cgroups.is_unified() else "blkio"
-    return cgroups.supports(name, "blkio.weight", "blkio.bfq.weight", "io.weight", "io.bfq.weight")
+    return cgroups.supports(name, "blkio.weight", "io.weight", "io.bfq.weight")
 
 
 def devices(host: Mapping[str, Any], extra: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
