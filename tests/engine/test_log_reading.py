@@ -6,9 +6,9 @@ import time
 from pathlib import Path
 
 import pytest
-from gantry_agent.engine.containers import logs
+from gantry_agent.engine.containers import log_files, logs
 from gantry_agent.engine.containers.life import Life, Lives
-from gantry_agent.engine.containers.log_files import Cursor, rotate, rotated
+from gantry_agent.engine.containers.log_files import Cursor, hold, rotate, rotated
 from gantry_agent.engine.containers.log_records import Renderer, Wanted, stamp
 from gantry_agent.engine.containers.model import Container, Status
 from gantry_agent.engine.containers.watching import Watcher
@@ -235,6 +235,35 @@ async def test_lives_tell_of_the_next_run():
             events.publish("container", "die", container.id)
             await ended
     runner.cancel()
+
+
+def test_a_slow_reader_keeps_what_is_rotated_away_and_removed(conmon):
+    cursor, renderer = Cursor(conmon.path), Renderer(Wanted(is_framed=False))
+    for number in range(6):
+        conmon.write(1, b"%d\n" % number)
+        hold(conmon.path)
+        conmon.rotate(keep=1)
+    conmon.write(1, b"last\n")
+    cursor.hold()
+    for path in conmon.path.parent.iterdir():
+        path.unlink()
+    out = b""
+    while records := cursor.read():
+        out += renderer.feed(records)
+    cursor.close()
+    assert out == b"0\n1\n2\n3\n4\n5\nlast\n"
+
+
+def test_a_reader_too_far_behind_is_cut_instead_of_missing_something(conmon, monkeypatch):
+    monkeypatch.setattr(log_files, "HOLD_LIMIT", 1000)
+    cursor = Cursor(conmon.path)
+    for _ in range(4):
+        conmon.write(1, b"x" * 500)
+        hold(conmon.path)
+        conmon.rotate(keep=1)
+    with pytest.raises(ConnectionResetError):
+        cursor.read()
+    cursor.close()
 
 
 def test_a_rotation_cut_short_loses_and_doubles_nothing(conmon):

@@ -109,6 +109,24 @@ class TestAttach:
             assert await ended(engine, container) == 0
             assert len((await everything(stalled))[STDOUT]) == 30_000_000, "it may read at leisure"
 
+    async def test_a_slow_client_gets_all_of_what_is_rotated_and_removed_meanwhile(self, engine, create, native_engine):
+        host = {
+            "NetworkMode": "none",
+            "AutoRemove": True,
+            "LogConfig": {"Type": "", "Config": {"max-size": "100k", "max-file": "2"}},
+        }
+        script = "i=0; while [ $i -lt 9 ]; do seq 1 20000; sleep 0.4; i=$((i+1)); done"
+        container = create("sh", "-c", script, starts=False, HostConfig=host)
+        async with await engine.hijack("POST", f"/containers/{container}/attach", None, **ALL) as stream:
+            await engine.post(f"/containers/{container}/start")
+
+            def is_gone() -> bool:
+                return native_engine.request("GET", f"/containers/{container}/json")[0] == 404
+
+            await eventually_async(lambda: asyncio.to_thread(is_gone), timeout=30, what="it has ended, unread")
+            found = await asyncio.wait_for(everything(stream), 20)
+        assert found[STDOUT] == b"".join(b"%d\n" % number for number in range(1, 20001)) * 9
+
     async def test_input_ends_for_the_process_only_with_the_once_attached_client(self, engine, create):
         container = create("sh", "-c", "cat; echo over", starts=False, OpenStdin=True, StdinOnce=True)
         query = {**ALL, "stdin": True}

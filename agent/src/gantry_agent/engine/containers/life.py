@@ -25,7 +25,7 @@ class Life:
         self._waits = waits and not container.is_running
         self._started_at = container.state.started_at
         self._finished_at = container.state.finished_at
-        self._events: set[asyncio.Event] = set()
+        self._events: dict[asyncio.Event, Callable[[], None] | None] = {}
 
     def is_over(self) -> bool:
         """Whether that run has ended; its log is complete then."""
@@ -59,16 +59,19 @@ class Life:
                 await changed.wait()
 
     @contextmanager
-    def tells(self, event: asyncio.Event) -> Iterator[None]:
-        """Inside, `event` is set whenever the container's state changes."""
-        self._events.add(event)
+    def tells(self, event: asyncio.Event, first: Callable[[], None] | None = None) -> Iterator[None]:
+        """Inside, `event` is set whenever the container's state changes, and `first` is called before that: at a
+        death it runs before anything of the container is removed."""
+        self._events[event] = first
         try:
             yield
         finally:
-            self._events.discard(event)
+            del self._events[event]
 
     def changed(self) -> None:
-        for event in self._events:
+        for event, first in tuple(self._events.items()):
+            if first is not None:
+                first()
             event.set()
 
 

@@ -6,16 +6,23 @@
 Rotation is ours: the file gets its number as a second name, then conmon is told to open its path anew, which puts a
 fresh file there. Until then it goes on writing to the old one, so nothing is lost whatever dies in between; and
 whoever follows reads one file to its end and goes on with the next.
+
+A reader that lags behind keeps the files it has still to read open (`hold`), so that neither rotation nor the removal
+of the container takes them away under it: an attached client gets every byte, however slow it is, up to HOLD_LIMIT.
 """
 
 import contextlib
 import os
 import re
+import threading
+import weakref
+from collections import deque
 from pathlib import Path
 
 from .log_records import STAMP, TEXT, TIME, to_utc
 
 BLOCK = 512 << 10  # bytes read at once; more than a record ever has (conmon reads 8 KiB at a time)
+HOLD_LIMIT = 1 << 30  # bytes a reader may lag behind in files that are not kept any more
 _NUMBER = re.compile(r"\.(\d{8})$")
 
 
@@ -47,6 +54,16 @@ def _is_linked(path: Path, files: list[tuple[int, Path]]) -> bool:
     return False
 
 
+_cursors: weakref.WeakSet["Cursor"] = weakref.WeakSet()
+
+
+def hold(path: Path) -> None:
+    """Everybody who reads this log holds what is left to read: called before files go."""
+    for cursor in tuple(_cursors):
+        if cursor.path == path:
+            cursor.hold()
+
+
 class Cursor:
     """A place in a log that moves forward. Blocking, briefly: `behind` says how much there is to read."""
 
@@ -56,9 +73,33 @@ class Cursor:
         self._number = 0
         self._position = 0
         self._end: tuple[int, int] | None = None  # number and size of the file to stop at
+        self._held: deque[tuple[int, int]] = deque()  # numbers and descriptors of the next files
+        self._lock = threading.Lock()  # reading may go on in a thread while the event loop holds
+        self._is_closed = self._is_lost = False
         self._open_from(0)
+        _cursors.add(self)
 
     def close(self) -> None:
+        with self._lock:
+            self._is_closed = True
+            _cursors.discard(self)
+            self._drop()
+            while self._held:
+                os.close(self._held.popleft()[1])
+
+    def hold(self) -> None:
+        """Open the files that come next, so that they can be read though they are deleted."""
+        with self._lock:
+            if self._is_closed:
+                return
+            last = self._held[-1][0] if self._held else self._number
+            for number, path in self._files():
+                if number > last:
+                    with contextlib.suppress(FileNotFoundError):
+                        self._held.append((number, os.open(path, os.O_RDONLY | os.O_CLOEXEC)))
+            self._is_lost = sum(os.fstat(descriptor).st_size for _, descriptor in self._held) > HOLD_LIMIT
+
+    def _drop(self) -> None:
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
@@ -81,7 +122,7 @@ class Cursor:
             size = os.fstat(descriptor).st_size
             position, count, is_found = _tail(descriptor, size, count, is_last)
             is_last = is_last and size == 0
-            self.close()
+            self._drop()
             self._descriptor, self._number, self._position = descriptor, number, position
             if is_found:
                 return
@@ -106,7 +147,13 @@ class Cursor:
         return os.fstat(self._descriptor).st_size - self._position if self._descriptor >= 0 else 0
 
     def read(self, size: int = BLOCK) -> bytes:
-        """The next whole records, at most `size` bytes; b"" when there are none now."""
+        """The next whole records, at most `size` bytes; b"" when there are none now.
+
+        Raises ConnectionResetError when it lags so far behind that its files cannot be held for it any longer: better
+        than a gap that nobody sees.
+        """
+        if self._is_lost:
+            raise ConnectionResetError("the reader is too far behind")
         while True:
             if self._descriptor >= 0:
                 data = os.pread(self._descriptor, self._allowed(size), self._position)
@@ -126,14 +173,25 @@ class Cursor:
 
         It may have grown since it was read last, just before conmon let it go: in that case stay.
         """
-        if self._descriptor < 0:
-            return self._open_from(self._number)
-        with contextlib.suppress(FileNotFoundError):
-            if os.stat(self.path).st_ino == os.fstat(self._descriptor).st_ino:
+        with self._lock:
+            if self._descriptor < 0:
+                return self._open_next()
+            with contextlib.suppress(FileNotFoundError):
+                if not self._held and os.stat(self.path).st_ino == os.fstat(self._descriptor).st_ino:
+                    return False
+            if b"\n" in os.pread(self._descriptor, BLOCK, self._position):
                 return False
-        if b"\n" in os.pread(self._descriptor, BLOCK, self._position):
-            return False
-        return self._open_from(self._number + 1)
+            return self._open_next()
+
+    def _open_next(self) -> bool:
+        while self._held and self._held[0][0] <= self._number:
+            os.close(self._held.popleft()[1])
+        if not self._held:
+            return self._open_from(self._number + 1)
+        self._drop()
+        self._number, self._descriptor = self._held.popleft()
+        self._position = 0
+        return True
 
     def _open_from(self, number: int) -> bool:
         """Open the oldest file numbered at least `number`; its place is its beginning."""
@@ -144,7 +202,7 @@ class Cursor:
                 descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
             except FileNotFoundError:
                 continue
-            self.close()
+            self._drop()
             self._descriptor, self._number, self._position = descriptor, found, 0
             return True
         return False

@@ -19,7 +19,7 @@ from typing import Any
 from gantry_agent.engine.errors import Conflict
 
 from .life import Life
-from .log_files import BLOCK, Cursor, rotate
+from .log_files import BLOCK, Cursor, hold, rotate
 from .log_records import Renderer, Wanted, stamp
 from .watching import Watcher
 
@@ -61,6 +61,8 @@ async def place(
             cursor.seek_tail(tail)
         elif wanted.since:
             cursor.seek_time(wanted.since)
+        if ends_now:
+            cursor.hold()
         return cursor
 
     return await asyncio.get_running_loop().run_in_executor(_threads, find)
@@ -76,7 +78,7 @@ async def read_from(
             while not renderer.is_done and (data := await _next(cursor, renderer)) is not None:
                 yield data
         else:
-            with watcher.watch(cursor.path.parent) as changed, life.tells(changed):
+            with watcher.watch(cursor.path.parent) as changed, life.tells(changed, cursor.hold):
                 async with contextlib.aclosing(_follow(cursor, renderer, life, changed)) as pieces:
                     async for data in pieces:
                         yield data
@@ -146,6 +148,7 @@ async def keep_small(logs: Callable[[], Iterator[Kept]]) -> None:
                 if found.st_size < each.size or is_busy:
                     continue
                 asked[each.path] = (found.st_ino, now)
+                hold(each.path)
                 await asyncio.get_running_loop().run_in_executor(_threads, rotate, each.path, each.files - 1)
                 with contextlib.suppress(Conflict):
                     each.reopen()
