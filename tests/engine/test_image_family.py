@@ -39,7 +39,13 @@ STORY = [
     ["images", "-a", "--format", NAMES],
     ["image", "prune", "-f"],
     ["images", "-a", "--format", NAMES],
-    ["rmi", "base:1", "top:1"],
+    ["tag", "base:1", "root:1"],
+    ["run", "--network=none", "--name", "cc", "base:1", "true"],
+    ["commit", "cc", "last:1"],
+    ["rm", "cc"],
+    ["image", "prune", "-a", "-f", "--filter", "label=none"],
+    ["image", "prune", "-a", "-f", "--filter", "until=2020-01-01"],
+    ["rmi", "top:1"],
     ["system", "df", "--format", "{{.Type}} {{.TotalCount}} {{.Active}}"],
 ]
 

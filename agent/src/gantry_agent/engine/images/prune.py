@@ -32,6 +32,6 @@ async def prune_images(engine: Engine, chosen: ImageFilter) -> dict[str, Any]:
 def _is_wanted(engine: Engine, image: Image, chosen: ImageFilter, only_dangling: bool) -> bool:
     if not chosen.accepts(image) or (only_dangling and image.tags):
         return False
-    if engine.store.images.children(image.id):
-        return False
+    if not image.references and engine.store.images.children(image.id):
+        return False  # it goes with the last image made of it
     return not (engine.store.used_by and engine.store.used_by(image.id))
