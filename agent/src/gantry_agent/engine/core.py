@@ -72,6 +72,7 @@ class Engine:
         await self.registry.close()
         await self.store.close()
         self.database.close()
+        self.containers.leave()
 
     def spawn(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
         """Run `work` until it ends or the engine closes; a failure is logged, never lost."""

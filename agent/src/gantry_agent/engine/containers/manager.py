@@ -91,9 +91,16 @@ class Containers:
         self.exits.close()
         if self._spawner:
             self._spawner.close()
-            if not any(each.is_running for each in self.all()):
-                spawn.unshare(self._engine.layout.run)
-                spawn.unshare(self._engine.layout.root)
+
+    def leave(self) -> None:
+        """Last of all: take the engine's own mounts away, unless somebody runs on them."""
+        if (
+            self._spawner
+            and self.tools.runtime.programs.hides_unified
+            and not any(each.is_running for each in self.all())
+        ):
+            spawn.unshare(self._engine.layout.run)
+            spawn.unshare(self._engine.layout.root)
 
     @property
     def tools(self) -> Tools:

@@ -155,8 +155,9 @@ def share(folder: Path) -> None:
 
 
 def unshare(folder: Path) -> None:
-    """The inverse of `share`; a folder with mounts below it stays as it is."""
-    _libc.umount2(os.fsencode(folder), 0)
+    """The inverse of `share`, also while a thread still has its working directory below it."""
+    if _is_mounted(folder):
+        _libc.umount2(os.fsencode(folder), MNT_DETACH)
 
 
 def _is_mounted(folder: Path) -> bool:
