@@ -46,7 +46,10 @@ def choose(wanted: str = "") -> Programs:
 
 
 def _runtime(wanted: str) -> tuple[str, str]:
-    for name in (wanted,) if wanted else ("crun", "runc"):
+    # crun 1.8 makes a folder for its group where the version 2 tree was; systemd's hybrid layout lets nobody.
+    suits_runc = cgroups.is_hybrid() and not os.access(cgroups.ROOT, os.W_OK)
+    ours = ("runc", "crun") if suits_runc else ("crun", "runc")
+    for name in (wanted,) if wanted else ours:
         if path := name if os.path.isabs(name) else _find(name):
             return re.sub(r"\W.*", "", Path(path).name), path
     raise Unavailable(f"containers need {wanted or 'crun or runc'}: install the package of that name")
