@@ -71,8 +71,14 @@ def of(data: bytes, stream: int) -> bytes:
     return b"".join(text for number, text in frames(data) if number == stream)
 
 
+async def reading(path: Path, wanted: Wanted, *, tail=None, life=None, watcher=None):
+    cursor = await logs.place(path, wanted, tail=tail, ends_now=life is None)
+    async for data in logs.read(cursor, wanted, life=life, watcher=watcher):
+        yield data
+
+
 async def whole(path: Path, wanted: Wanted, **how) -> bytes:
-    return b"".join([data async for data in logs.read(path, wanted, **how)])
+    return b"".join([data async for data in reading(path, wanted, **how)])
 
 
 def life_of(container: Container, events: Events) -> Life:
@@ -172,7 +178,7 @@ async def test_no_log_is_an_empty_one(tmp_path):
 async def test_reading_ends_at_what_was_there_though_more_is_written(conmon):
     conmon.write(1, b"a\n" * 100_000)
     seen = b""
-    async for data in logs.read(conmon.path, Wanted(is_framed=False)):
+    async for data in reading(conmon.path, Wanted(is_framed=False)):
         seen += data
         conmon.write(1, b"b\n" * 1000)
         if len(seen) > 200_000:
@@ -186,7 +192,7 @@ async def test_following_survives_rotation_and_ends_at_death(conmon):
     seen: list[bytes] = []
 
     async def follow():
-        async for data in logs.read(conmon.path, Wanted(is_framed=False), tail=0, life=life, watcher=watcher):
+        async for data in reading(conmon.path, Wanted(is_framed=False), tail=0, life=life, watcher=watcher):
             seen.append(data)
 
     conmon.write(1, b"before\n")

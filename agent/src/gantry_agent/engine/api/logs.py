@@ -38,12 +38,11 @@ async def get_logs(engine: Engine, request: web.Request) -> web.StreamResponse:
     with contextlib.ExitStack() as stack:
         life = stack.enter_context(engine.following.lives.of(container)) if flag(request, "follow") else None
         place = await logs.place(engine.following.log(container), wanted, tail=count, ends_now=life is None)
+        stack.callback(place.close)
         response = web.StreamResponse(headers={"Content-Type": stream_type(request, is_framed=wanted.is_framed)})
         await response.prepare(request)
         lasting(request)
-        async with contextlib.aclosing(
-            logs.read_from(place, wanted, life=life, watcher=engine.following.watcher)
-        ) as pieces:
+        async with contextlib.aclosing(logs.read(place, wanted, life=life, watcher=engine.following.watcher)) as pieces:
             async for data in pieces:
                 if data:
                     await response.write(data)

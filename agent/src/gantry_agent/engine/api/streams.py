@@ -1,6 +1,7 @@
 """A container's streams: attach (hijacked or by WebSocket), resize, stats."""
 
 import asyncio
+import contextlib
 import json
 
 from aiohttp import WSMsgType, web
@@ -31,8 +32,9 @@ async def attach_container(engine: Engine, request: web.Request) -> web.StreamRe
     await request.read()
     with engine.following.lives.of(container, waits=True) as life:
         place = await placed(engine.following.log(container), asked)
-        stream = await hijack(request, framed=asked.is_framed)
-        await _attach(engine, container, asked, stream, life=life, place=place)
+        with contextlib.closing(place):
+            stream = await hijack(request, framed=asked.is_framed)
+            await _attach(engine, container, asked, stream, life=life, place=place)
     return stream.finish()
 
 
@@ -43,11 +45,12 @@ async def attach_websocket(engine: Engine, request: web.Request) -> web.StreamRe
     asked = _asked(container, request, is_framed=False)
     with engine.following.lives.of(container, waits=True) as life:
         place = await placed(engine.following.log(container), asked)
-        lasting(request)
-        socket = web.WebSocketResponse(max_msg_size=1 << 20)
-        await socket.prepare(request)
-        await _attach(engine, container, asked, _WebSocket(socket), life=life, place=place)
-        await socket.close()
+        with contextlib.closing(place):
+            lasting(request)
+            socket = web.WebSocketResponse(max_msg_size=1 << 20)
+            await socket.prepare(request)
+            await _attach(engine, container, asked, _WebSocket(socket), life=life, place=place)
+            await socket.close()
     return socket
 
 

@@ -79,7 +79,7 @@ async def _output(client: Duplex, asked: Attachment, place: Cursor, life: Life, 
         await life.end()
         return
     follows = life if asked.follows else None
-    async with contextlib.aclosing(logs.read_from(place, _wanted(asked), life=follows, watcher=watcher)) as pieces:
+    async with contextlib.aclosing(logs.read(place, _wanted(asked), life=follows, watcher=watcher)) as pieces:
         async for data in pieces:
             if data:
                 await client.write(data)

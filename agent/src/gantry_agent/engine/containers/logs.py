@@ -1,6 +1,7 @@
 """Reading a container's log as its clients ask for it, and keeping it within its size.
 
-    async for data in read(path, wanted, tail=10, life=life, watcher=watcher): …   # b"": a second without news
+    cursor = await place(path, wanted, tail=10)
+    async for data in read(cursor, wanted, life=life, watcher=watcher): …   # b"": a second without news
 
 A reader works from the file, never from conmon's socket: it may be as slow as it likes without holding the container
 or another reader up, and it takes up where it was after the engine was killed.
@@ -32,20 +33,6 @@ MIN_SIZE = 16 << 10  # bytes of a log file
 _threads = ThreadPoolExecutor(4, "logs")
 
 
-async def read(
-    path: Path, wanted: Wanted, *, tail: int | None = None, life: Life | None = None, watcher: Watcher | None = None
-) -> AsyncGenerator[bytes, None]:
-    """The log at `path`, rendered: what is there, then with `life` and `watcher` what is added until that life ends.
-
-    `tail`: only that many of the last lines. Yields b"" each second without news. The order is the log's; nothing is
-    left out or doubled by rotation.
-    """
-    cursor = await place(path, wanted, tail=tail, ends_now=life is None)
-    async with contextlib.aclosing(read_from(cursor, wanted, life=life, watcher=watcher)) as pieces:
-        async for data in pieces:
-            yield data
-
-
 async def place(
     path: Path, wanted: Wanted, *, tail: int | None = None, from_end: bool = False, ends_now: bool = False
 ) -> Cursor:
@@ -68,10 +55,13 @@ async def place(
     return await asyncio.get_running_loop().run_in_executor(_threads, find)
 
 
-async def read_from(
+async def read(
     cursor: Cursor, wanted: Wanted, *, life: Life | None = None, watcher: Watcher | None = None
 ) -> AsyncGenerator[bytes, None]:
-    """`read` from a place that was taken before; closes it."""
+    """The log from a place on, rendered: what is there, then with `life` and `watcher` what is added until that life
+    ends. Closes the cursor. Yields b"" each second without news. The order is the log's; nothing is left out or
+    doubled by rotation.
+    """
     try:
         renderer = Renderer(wanted)
         if life is None or watcher is None:
