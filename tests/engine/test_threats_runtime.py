@@ -128,6 +128,7 @@ def descriptors(pid: int) -> dict[str, str]:
 
 def test_a_container_has_three_descriptors_and_its_own_folder(sleeper: tuple[str, int]) -> None:
     _, pid = sleeper
+    eventually(lambda: Path(f"/proc/{pid}/comm").read_text() == "sleep\n")
     assert set(descriptors(pid)) == {"0", "1", "2"}, descriptors(pid)
     assert os.readlink(f"/proc/{pid}/cwd") == "/"
 
