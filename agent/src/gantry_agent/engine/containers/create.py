@@ -12,7 +12,7 @@ from gantry_agent.engine.networks import ports
 from gantry_agent.engine.oci import Platform
 from gantry_agent.engine.store import Image
 
-from . import names, settings
+from . import names, settings, wire
 from .model import Container
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ async def create(
     engine: "Engine", containers: "Containers", name: str, body: Mapping[str, Any], platform: Platform | None = None
 ) -> tuple[Container, list[str]]:
     """A new container, and warnings. Raises InvalidArgument, NotFound (its image), Conflict (its name)."""
+    wire.check_create(body)
     wanted = str(body.get("Image") or "")
     if not wanted:
         raise InvalidArgument(
@@ -44,6 +45,7 @@ async def create(
                 engine.networks.prepare(container, body.get("NetworkingConfig"))
                 await engine.volumes.prepare(container, lambda: containers.roots.view(container))
                 await roster.add(container)
+                await _check_image_stayed(engine, containers, container)
             except BaseException:
                 await engine.volumes.release(container, remove_anonymous=True)
                 await containers.roots.forget(container)
@@ -51,6 +53,15 @@ async def create(
                 raise
     containers.tell(container, "create")
     return container, warnings
+
+
+async def _check_image_stayed(engine: "Engine", containers: "Containers", container: Container) -> None:
+    """From now on the container keeps its image; it may have been removed a moment ago. Raises NotFound."""
+    try:
+        engine.store.images.by_id(container.image_id)
+    except NotFound:
+        await containers.roster.remove(container)
+        raise
 
 
 def _plan(image: Image, name: str, body: Mapping[str, Any]) -> tuple[Container, list[str]]:

@@ -277,7 +277,7 @@ class Containers:
         self.exits.forget(container.id)
         try:
             started = await running.begin(self._engine, self.tools, self.roots, container)
-        except Exception as exc:
+        except (EngineError, OSError) as exc:
             state.exit_code = exc.exit_code if isinstance(exc, StartFailed) else 128
             state.error = exc.message if isinstance(exc, EngineError) else str(exc)
             if state.status is not Status.CREATED:

@@ -183,6 +183,8 @@ def _check_modes(host: Mapping[str, Any]) -> None:
     ipc = host["IpcMode"]
     if ipc not in ("none", "private", "shareable", "host") and not ipc.startswith("container:"):
         raise InvalidArgument(f"invalid IPC mode: {ipc}")
+    if ".." in host["CgroupParent"].split("/"):
+        raise InvalidArgument(f"invalid CgroupParent: {host['CgroupParent']}")
     if host["Isolation"] not in ("", "default"):
         raise InvalidArgument(f"invalid isolation '{host['Isolation']}' on linux")
     if host["DeviceRequests"]:

@@ -3,7 +3,7 @@
 import time
 from typing import TYPE_CHECKING, Any
 
-from gantry_agent.engine.errors import NotFound
+from gantry_agent.engine.errors import EngineError, NotFound
 from gantry_agent.engine.images.moments import ZERO, rfc3339
 from gantry_agent.engine.networks import describe
 from gantry_agent.engine.runtime.spec.mounts import MASKED, READ_ONLY
@@ -130,7 +130,7 @@ def shown_image(engine: "Engine", container: Container) -> str:
     """The name it was made from, or its id when that name is another image's now, or nobody's."""
     try:
         found = engine.store.images.get(container.image)
-    except Exception:  # noqa: BLE001 - a name that is none any more, in whatever way
+    except EngineError:
         return container.image_id
     return container.image if found.id == container.image_id else container.image_id
 

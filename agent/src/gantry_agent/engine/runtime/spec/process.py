@@ -41,6 +41,9 @@ def container_process(container: Container, root: Path, defaults: Ulimits, *, in
     }
     if container.is_tty and (size := host.get("ConsoleSize")) and all(size):
         process["consoleSize"] = {"height": size[0], "width": size[1]}
+    profile = next((each.partition(":")[2] for each in _options(host) if each.startswith("apparmor:")), "unconfined")
+    if profile != "unconfined":
+        process["apparmorProfile"] = profile
     if host.get("OomScoreAdj") is not None:
         process["oomScoreAdj"] = int(host["OomScoreAdj"])
     return process
