@@ -17,7 +17,9 @@ from .moments import duration_of
 Config = dict[str, Any]
 _PORT = re.compile(r"(\d{1,5})(?:-(\d{1,5}))?(?:/(tcp|udp|sctp))?\Z")
 _WORD = re.compile(r"""((?:[^\s"'\\]|\\.|"(?:[^"\\]|\\.)*"|'[^']*')+)\s*""")
-_QUOTED = re.compile(r"""\\(.)|"((?:[^"\\]|\\.)*)"|'([^']*)'""")
+_VARIABLE = r"\$(?:\{(?P<braced>\w+)(?::(?P<how>[-+])(?P<other>[^}]*))?\}|(?P<name>\w+))"
+_TOKEN = re.compile(rf"""\\(?P<escaped>.)|'(?P<single>[^']*)'|"(?P<double>(?:[^"\\]|\\.)*)"|{_VARIABLE}""")
+_INSIDE = re.compile(rf"""\\(?P<escaped>["\\$])|{_VARIABLE}""")
 SHELL = ["/bin/sh", "-c"]
 
 
@@ -66,17 +68,17 @@ def _entrypoint(config: Config, rest: str) -> None:
 
 def _env(config: Config, rest: str) -> None:
     found = dict(each.partition("=")[::2] for each in config.get("Env") or [])
-    found.update(_pairs("ENV", rest))
+    found.update(_pairs("ENV", rest, config))
     config["Env"] = [f"{name}={value}" for name, value in found.items()]
 
 
 def _label(config: Config, rest: str) -> None:
-    config["Labels"] = {**(config.get("Labels") or {}), **_pairs("LABEL", rest)}
+    config["Labels"] = {**(config.get("Labels") or {}), **_pairs("LABEL", rest, config)}
 
 
 def _expose(config: Config, rest: str) -> None:
     ports = dict(config.get("ExposedPorts") or {})
-    for word in _words(rest):
+    for word in _words(rest, config):
         match = _PORT.match(word.lower())
         first, last = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
         if not match or not 0 < first <= last <= 65535:
@@ -87,22 +89,22 @@ def _expose(config: Config, rest: str) -> None:
 
 
 def _volume(config: Config, rest: str) -> None:
-    paths = _json_list(rest) or _words(rest)
+    paths = _json_list(rest) or _words(rest, config)
     if not all(path.strip() for path in paths):
         raise InvalidArgument("VOLUME specified can not be an empty string")
     config["Volumes"] = {**(config.get("Volumes") or {}), **{path: {} for path in paths}}
 
 
 def _workdir(config: Config, rest: str) -> None:
-    config["WorkingDir"] = posixpath.normpath(posixpath.join(config.get("WorkingDir") or "/", _unquoted(rest)))
+    config["WorkingDir"] = posixpath.normpath(posixpath.join(config.get("WorkingDir") or "/", _plain(rest, config)))
 
 
 def _user(config: Config, rest: str) -> None:
-    config["User"] = rest
+    config["User"] = _plain(rest, config)
 
 
 def _stopsignal(config: Config, rest: str) -> None:
-    config["StopSignal"] = rest
+    config["StopSignal"] = _plain(rest, config)
 
 
 def _shell(config: Config, rest: str) -> None:
@@ -145,20 +147,20 @@ def _healthcheck(config: Config, rest: str) -> None:
     config["Healthcheck"] = check
 
 
-def _pairs(instruction: str, rest: str) -> dict[str, str]:
+def _pairs(instruction: str, rest: str, config: Config) -> dict[str, str]:
     """`a=b c="d e"`, or the old form `a b c`: one name, the rest its value."""
     words = _raw_words(rest)
     if "=" not in words[0]:
         name, _, value = rest.partition(" ")
         if not value.strip():
             raise InvalidArgument(f"{instruction} must have two arguments")
-        return {name: value.strip()}
+        return {name: _plain(value.strip(), config)}
     found = {}
     for word in words:
         name, equals, value = word.partition("=")
         if not equals or not name:
             raise InvalidArgument(f"Syntax error - can't find = in {word[:60]!r}. Must be of the form: name=value")
-        found[_unquoted(name)] = _unquoted(value)
+        found[_plain(name, config)] = _plain(value, config)
     return found
 
 
@@ -169,17 +171,28 @@ def _raw_words(rest: str) -> list[str]:
     return words
 
 
-def _words(rest: str) -> list[str]:
-    return [_unquoted(word) for word in _raw_words(rest)]
+def _words(rest: str, config: Config) -> list[str]:
+    return [_plain(word, config) for word in _raw_words(rest)]
 
 
-def _unquoted(word: str) -> str:
+def _plain(word: str, config: Config) -> str:
+    """A word as a shell leaves it: quotes and backslashes gone, variables of the environment so far put in."""
+    environment = dict(each.partition("=")[::2] for each in config.get("Env") or [])
+
     def plain(match: re.Match[str]) -> str:
-        if match[1] is not None:
-            return match[1]
-        return re.sub(r"\\([\"\\$])", r"\1", match[2]) if match[2] is not None else match[3]
+        found = match.groupdict()
+        if found["escaped"] is not None:
+            return str(found["escaped"])
+        if found.get("single") is not None:
+            return str(found["single"])
+        if found.get("double") is not None:
+            return _INSIDE.sub(plain, found["double"])
+        value = environment.get(found["braced"] or found["name"], "")
+        if found["how"] == "-":
+            return value or str(found["other"])
+        return (str(found["other"]) if value else "") if found["how"] == "+" else value
 
-    return _QUOTED.sub(plain, word)
+    return _TOKEN.sub(plain, word)
 
 
 _INSTRUCTIONS: dict[str, Callable[[Config, str], None]] = {
