@@ -269,7 +269,7 @@ def test_privileged_sees_the_hosts_devices(engine: Native) -> None:
         ({"HostConfig": {"RestartPolicy": {"Name": "always"}, "AutoRemove": True}}, "AutoRemove"),
         ({"HostConfig": {"PidMode": "odd"}}, "invalid PID mode"),
         ({"HostConfig": {"Annotations": {"run.oci.seccomp_bpf_data": "AAAA"}}}, "for the engine alone"),
-        ({"HostConfig": {"Memory": "much"}}, "must be of type int"),
+        ({"HostConfig": {"Memory": "much"}}, "HostConfig.Memory must be"),
         ({"HostConfig": []}, "must be an object"),
         ({"Env": ["=x"]}, "invalid environment variable"),
         ({"StopSignal": "NOPE"}, "Invalid signal"),
