@@ -8,7 +8,7 @@ from gantry_agent.engine.errors import Conflict, InvalidArgument
 from gantry_agent.engine.runtime import cgroups
 from gantry_agent.engine.runtime.spec import resources
 
-from . import names, running, settings, stopping
+from . import names, running, settings, stopping, wire
 from .model import Container, Status
 
 if TYPE_CHECKING:
@@ -56,6 +56,7 @@ async def update(
     engine: "Engine", containers: "Containers", container: Container, body: Mapping[str, Any]
 ) -> list[str]:
     """See `Containers.update`."""
+    wire.check_update(body)
     async with containers.lock(container):
         if container.state.status in (Status.REMOVING, Status.DEAD):
             raise Conflict(
