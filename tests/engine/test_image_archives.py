@@ -2,8 +2,6 @@
 
 import bz2
 import gzip
-import hashlib
-import http.server
 import io
 import json
 import lzma
@@ -12,7 +10,6 @@ import shutil
 import socket
 import subprocess
 import tarfile
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -343,62 +340,3 @@ def test_a_client_that_goes_away_leaves_nothing(native: Native) -> None:
         eventually(lambda: list((native.root / "tmp").iterdir()), what="the archive arrives")
     assert disk_of(native) == before
     assert native.request("GET", "/images/gone:1/json")[0] == 404
-
-
-def test_an_import_makes_an_image_of_one_layer(native: Native, tmp_path: Path) -> None:
-    name = unique()
-    (tmp_path / "root.tar").write_bytes(make_tar({"etc/name": b"x", "bin/x": b"y"}))
-    image_id = native.cli(
-        "import", "-m", "from a test", "-c", "CMD [\"/bin/x\"]", "-c", 'ENV A=1 B="two words"', "-c", "EXPOSE 80",
-        str(tmp_path / "root.tar"), f"{name}:1",
-    ).strip()  # fmt: skip
-    found = inspect(native, f"{name}:1")
-    assert found["Id"] == image_id
-    assert found["Comment"] == "from a test"
-    assert (found["Config"]["Cmd"], found["Config"]["Env"]) == (["/bin/x"], ["A=1", "B=two words"])
-    assert found["Config"]["ExposedPorts"] == {"80/tcp": {}}
-    assert found["RootFS"]["Layers"] == [f"sha256:{hashlib.sha256((tmp_path / 'root.tar').read_bytes()).hexdigest()}"]
-    assert files_of(native, f"{name}:1") == {"name", "x"}
-    history = native.expect("GET", f"/images/{name}:1/history")
-    assert [(each["Comment"], each["Size"]) for each in history] == [("from a test", 2)]
-
-
-@pytest.mark.parametrize("compress", [gzip.compress, lzma.compress, zstandard.ZstdCompressor().compress])
-def test_an_import_may_be_compressed(native: Native, compress: Callable[[bytes], bytes]) -> None:
-    content = make_tar({"a": unique().encode()})
-    status, answer = native.request("POST", "/images/create", compress(content), fromSrc="-", repo=unique(), tag="1")
-    assert status == 200, answer
-    assert inspect(native, answer["status"])["RootFS"]["Layers"] == [digest(content)]
-
-
-def test_a_bad_import_is_refused(native: Native) -> None:
-    before = disk_of(native)
-    for content, query in (
-        (b"", {}),
-        (b"no tar" * 500, {}),
-        (make_tar({"a": b""}), {"changes": "FROM x"}),
-        (make_tar({"a": b""}), {"changes": "EXPOSE x"}),
-        (make_tar({"a": b""}), {"repo": "UPPER"}),
-        (make_tar({"a": b""}), {"platform": "/"}),
-    ):
-        assert native.request("POST", "/images/create", content, fromSrc="-", **query)[0] == 400, query
-    assert disk_of(native) == before
-
-
-def test_an_import_comes_from_an_address(native: Native, tmp_path: Path) -> None:
-    content = make_tar({"a": unique().encode()})
-    (tmp_path / "root.tar").write_bytes(content)
-    server = http.server.ThreadingHTTPServer(
-        ("127.0.0.1", 0), lambda *args: http.server.SimpleHTTPRequestHandler(*args, directory=str(tmp_path))
-    )
-    threading.Thread(target=server.serve_forever).start()
-    try:
-        address = f"http://127.0.0.1:{server.server_address[1]}"
-        status, answer = native.request("POST", "/images/create", fromSrc=f"{address}/root.tar")
-        assert status == 200
-        assert inspect(native, answer["status"])["RootFS"]["Layers"] == [digest(content)]
-        assert native.request("POST", "/images/create", fromSrc=f"{address}/none")[0] == 400
-    finally:
-        server.shutdown()
-        server.server_close()
-    assert native.request("POST", "/images/create", fromSrc=f"{address}/root.tar")[0] == 503
