@@ -15,10 +15,11 @@ from pathlib import Path
 import psutil
 import pytest
 import zstandard
-from gantry_agent.engine.errors import InvalidArgument
+from gantry_agent.engine.errors import Internal, InvalidArgument
 from gantry_agent.engine.layers.unpack import Limits, Unpacker
 
 from tests.engine.tars import entry, folder, hard_link, symlink, tar_of, tree, unpack
+from tests.support.waiting import eventually_async
 
 pytestmark = [
     pytest.mark.root,
@@ -222,7 +223,7 @@ async def test_the_limits_hold(tmp_path: Path) -> None:
 async def test_a_caller_that_gives_up_leaves_no_process(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError):
         await _give_up(tmp_path)
-    assert not [each for each in psutil.process_iter() if _root_of(each) == str(tmp_path)]
+    assert not _workers(tmp_path)
 
 
 def _root_of(process: psutil.Process) -> str:
@@ -236,3 +237,23 @@ async def _give_up(target: Path) -> None:
     async with Unpacker(target) as unpacker:
         await unpacker.write(tar_of([entry("a", bytes(10_000))])[:5000])
         raise RuntimeError
+
+
+async def test_workers_start_again_after_their_nursery_died(tmp_path: Path) -> None:
+    for number in range(3):
+        await unpack(tar_of([entry("a")]), tmp_path / str(number))
+        [nursery] = [each for each in psutil.Process().children() if "nursery" in " ".join(each.cmdline())]
+        nursery.kill()
+
+
+async def test_a_worker_that_dies_is_told(tmp_path: Path) -> None:
+    async with Unpacker(tmp_path) as unpacker:
+        await unpacker.write(tar_of([entry("a", bytes(10_000))])[:5000])
+        await eventually_async(lambda: _workers(tmp_path))
+        _workers(tmp_path)[0].kill()
+        with pytest.raises(Internal, match="without a report"):
+            await unpacker.finish()
+
+
+def _workers(root: Path) -> list[psutil.Process]:
+    return [each for each in psutil.process_iter() if _root_of(each) == str(root)]
