@@ -59,7 +59,7 @@ def main(arguments: Sequence[str]) -> int:
 
 # Two files at a time: engines, browsers and clocks leave a core idle most of the time. In the order collected, since
 # browser tests must come last (tests/conftest.py).
-WHOLE_RUN = ("-n", "2", "--dist", "loadgroup", "--no-loadscope-reorder")
+WHOLE_RUN = ("-n", "2", "--dist", "loadfile", "--no-loadscope-reorder")
 
 
 def _become(python: Path, *arguments: str) -> NoReturn:

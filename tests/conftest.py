@@ -13,6 +13,7 @@ A test that kills, freezes or fills an engine starts its own: ``with Dockerd() a
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.conf import settings
@@ -103,13 +104,9 @@ def busybox_loaded(busybox_image: str, busybox_archive: TestImage) -> Callable[[
     return load
 
 
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Browser tests go last: Playwright's synchronous API leaves an event loop running in this thread, in
     which no asynchronous test can run any more. The longest of all, the bare machine, ends the run.
-
-    When several workers share the run, a file stays with one of them. So does all that needs Podman (two services
-    at once disturb each other in the firewall chains they have in common), and all that shares the fleet.
     """
     late = {"browser": 1, "bare": 2}
 
@@ -117,13 +114,20 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         return max((rank for folder, rank in late.items() if f"/tests/{folder}/" in str(item.path)), default=0)
 
     items.sort(key=place)
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(_group(item, is_late=bool(place(item)))))
 
 
-def _group(item: pytest.Item, *, is_late: bool) -> str:
-    if "/tests/browser/fleet/" in str(item.path):
-        return "fleet"
-    if item.get_closest_marker("podman") and not is_late:
-        return "podman"
-    return item.path.relative_to(item.config.rootpath).as_posix()
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """When several workers share the run, a file stays with one of them. So does all that needs Podman (two services
+    at once disturb each other in the firewall chains they have in common), and all that shares the fleet.
+    """
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Sharing(LoadScopeScheduling):  # type: ignore[misc]
+        def _split_scope(self, nodeid: str) -> str:
+            path = nodeid.partition("::")[0]
+            if "browser/fleet/" in path:
+                return "fleet"
+            return "podman" if "podman" in nodeid and "browser/" not in path else path
+
+    return Sharing(config, log)

@@ -301,9 +301,10 @@ async def test_a_registry_that_has_had_enough(process: EngineProcess) -> None:
 
 
 @pytest.fixture
-def trusted_by_none(process: EngineProcess) -> str:
+def trusted_by_none(process: EngineProcess, make: Callable[..., str]) -> str:
     """An address of this machine to which the engine speaks TLS only."""
     assert process.bridge
+    make("start")  # the native engine's bridge comes with the first container on it
     return "127.0.0.2" if process.kind == "podman" else f"{process.bridge.subnet}.1"
 
 

@@ -447,6 +447,12 @@ def test_what_it_has_not_is_said_in_words(engine: Native, arguments: list[str], 
     assert words.encode() in done.stderr
 
 
+def test_inspect_says_that_nothing_has_the_name(engine: Native) -> None:
+    done = docker(engine, "inspect", "no-such")
+    assert done.returncode == 1
+    assert b"no such object: no-such" in done.stderr.lower()
+
+
 def test_a_build_says_that_it_cannot(engine: Native, tmp_path: Path) -> None:
     (tmp_path / "Dockerfile").write_text(f"FROM {IMAGE}\n")
     command = ["docker", "-H", f"unix://{engine.socket}", "build", str(tmp_path)]

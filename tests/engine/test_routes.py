@@ -1,5 +1,6 @@
 """Every route of the Docker Engine API 1.47 is served or refused by name; and how every answer looks."""
 
+import asyncio
 import http.client
 import json
 import socket
@@ -7,6 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from aiohttp import web
+from gantry_agent.engine.api.routes import gone
 
 from tests.conftest import need
 from tests.support.engines import EngineProcess, Native
@@ -43,7 +46,32 @@ def send(
 
 def is_refused(method: str, path: str) -> bool:
     is_cluster_volume = (method, path) == ("PUT", "/volumes/{name}")
-    return is_cluster_volume or (path.startswith(MISSING) and path != "/build/prune")
+    is_answered = (method, path) in {("POST", "/build/prune"), ("GET", "/plugins/{name}/json")}
+    return is_cluster_volume or (path.startswith(MISSING) and not is_answered)
+
+
+async def test_who_waits_and_leaves_is_noticed(tmp_path: Path) -> None:
+    here, left = asyncio.Event(), asyncio.Event()
+
+    async def wait(request: web.Request) -> web.StreamResponse:
+        here.set()
+        await gone(request)
+        left.set()
+        return web.Response()
+
+    app = web.Application()
+    app.router.add_get("/", wait)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.UnixSite(runner, tmp_path / "s").start()
+    _, writer = await asyncio.open_unix_connection(tmp_path / "s")
+    writer.write(b"GET / HTTP/1.1\r\nHost: engine\r\n\r\n")
+    async with asyncio.timeout(20):
+        await here.wait()
+        assert not left.is_set()
+        writer.close()
+        await left.wait()
+    await runner.cleanup()
 
 
 @pytest.mark.parametrize("version", ["", "/v1.24", "/v1.47"])
@@ -141,7 +169,6 @@ def test_a_body_that_is_no_object_is_refused(engine: EngineProcess, body: bytes)
 @pytest.mark.parametrize(
     "head",
     [
-        b"GET /version\r\n\r\n",
         b"GET /version HTTP/1.1\r\nHost: x\r\nBad Header\r\n\r\n",
         b"POST /auth HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
         b"GET /" + b"a" * 100_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n",

@@ -16,7 +16,7 @@ from gantry_agent.engine.errors import Conflict, InvalidArgument, NotFound
 from gantry_agent.engine.layers import sizes
 from gantry_agent.engine.oci import Platform
 
-from .routes import Routes, body_of, filters_of, flag, lasting, number
+from .routes import Routes, body_of, filters_of, flag, gone, lasting, number
 
 routes = Routes()
 
@@ -152,7 +152,12 @@ async def wait(engine: Engine, request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse(headers={"Content-Type": "application/json"})
         await response.prepare(request)
         lasting(request)
-        code = await waiting
+        leaving = asyncio.ensure_future(gone(request))
+        await asyncio.wait((waiting, leaving), return_when=asyncio.FIRST_COMPLETED)
+        leaving.cancel()
+        if not waiting.done():
+            return response
+        code = waiting.result()
     finally:
         waiting.cancel()
     await response.write(json.dumps({"StatusCode": code}).encode() + b"\n")

@@ -23,6 +23,7 @@ from gantry_agent.engine.errors import InvalidArgument
 
 API_VERSION = "1.47"
 MIN_API_VERSION = "1.24"
+GONE_EVERY = 1.0  # seconds between looks for a client that has gone
 MAX_BODY = 8 << 20  # bytes of a JSON body
 
 Handler = Callable[[Engine, web.Request], Awaitable[web.StreamResponse]]
@@ -37,6 +38,12 @@ def lasting(request: web.Request) -> None:
     if task is not None and (tasks := request.app.get(LASTING)) is not None:
         tasks.add(task)
         task.add_done_callback(tasks.discard)
+
+
+async def gone(request: web.Request) -> None:
+    """Returns when the client has closed its connection; aiohttp tells nobody who only waits."""
+    while request.transport is not None and not request.transport.is_closing():  # noqa: ASYNC110, nothing tells
+        await asyncio.sleep(GONE_EVERY)
 
 
 async def end_lasting(app: web.Application) -> None:

@@ -3,7 +3,7 @@
 from aiohttp import web
 
 from gantry_agent.engine.core import Engine
-from gantry_agent.engine.errors import Unsupported
+from gantry_agent.engine.errors import NotFound, Unsupported
 
 from .routes import Handler, Routes
 
@@ -29,6 +29,12 @@ MISSING = {
 async def prune_builds(engine: Engine, request: web.Request) -> web.StreamResponse:
     """No build cache, so nothing to free: `docker system prune` asks for it along with the rest."""
     return web.json_response({"CachesDeleted": [], "SpaceReclaimed": 0})
+
+
+@routes("GET", "/plugins/{name:.+}/json")
+async def plugin(engine: Engine, request: web.Request) -> web.StreamResponse:
+    """There are none: `docker inspect`, which asks for a plugin last, then says that nothing has the name."""
+    raise NotFound(f'plugin "{request.match_info["name"]}" not found')
 
 
 def _refusal(message: str) -> Handler:
