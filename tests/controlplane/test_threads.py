@@ -9,6 +9,9 @@ import pytest
 
 from controlplane.lib.threads import in_thread
 
+# It looks after the thread's database connections, which another test may have left there.
+pytestmark = pytest.mark.django_db(transaction=True)
+
 
 async def test_it_gives_the_result_and_raises_the_error() -> None:
     assert await in_thread(lambda a, b: a + b, 1, b=2) == 3
