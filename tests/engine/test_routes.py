@@ -169,6 +169,7 @@ def test_a_body_that_is_no_object_is_refused(engine: EngineProcess, body: bytes)
 @pytest.mark.parametrize(
     "head",
     [
+        b"GET /version\r\n\r\n",
         b"GET /version HTTP/1.1\r\nHost: x\r\nBad Header\r\n\r\n",
         b"POST /auth HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
         b"GET /" + b"a" * 100_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n",

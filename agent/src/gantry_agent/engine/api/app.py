@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Awaitable, Callable
 
-from aiohttp import web
+from aiohttp import HttpVersion10, web
 
 from gantry_agent import __version__
 from gantry_agent.engine.core import Engine
@@ -71,6 +71,9 @@ def _bind(engine: Engine, handler: Handler) -> Next:
 @web.middleware
 async def _explain(request: web.Request, handler: Next) -> web.StreamResponse:
     """Errors as {"message": …}, the version checked, and what every answer of Docker says of itself."""
+    if request.version < HttpVersion10 and request.transport is not None:
+        request.transport.abort()  # a line without a version is no HTTP request, though the parser takes it for 0.9
+        raise ConnectionResetError
     try:
         _check_version(request.match_info.get("api_version"))
         response = await handler(request)
