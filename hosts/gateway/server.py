@@ -41,6 +41,8 @@ NO_TLS = (
     "Start Gantry with --tls, or put a proxy with TLS in front of it."
 )
 
+KERNEL_BUFFER = 512 * 1024  # bytes each way; Linux doubles it for its own accounts
+
 
 class NotAdmitted(Exception):
     """The peer did not prove to be a host we know; the message goes to our log, not to the peer."""
@@ -338,7 +340,7 @@ def parse_hello(message: aiohttp.WSMessage) -> dict[str, Any]:
 
 
 def prepare_transport(request: web.Request) -> Callable[[], None]:
-    """Kernel keep-alive for a connection; gives what cuts it at once."""
+    """Kernel keep-alive and bounded buffers for a connection; gives what cuts it at once."""
     transport = request.transport
     if transport is None:
         return lambda: None
@@ -348,4 +350,7 @@ def prepare_transport(request: web.Request) -> Callable[[], None]:
         raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 15)
         raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 5)
         raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3)
+        # Bounds what is on its way after a Ctrl-C, as the agent does at its end.
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, KERNEL_BUFFER)
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, KERNEL_BUFFER)
     return transport.abort

@@ -4,7 +4,6 @@ import hashlib
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -315,12 +314,6 @@ def test_keys_beyond_the_window_are_not_piled_up(stage: Stage, container: tuple[
         assert shell.until_closed() == 4429
 
 
-def socket_buffers() -> int:
-    """Bytes the kernel may hold between the two ends of a TCP connection (tcp(7))."""
-    sizes = (Path(f"/proc/sys/net/ipv4/{name}").read_text() for name in ("tcp_rmem", "tcp_wmem"))
-    return sum(int(each.split()[2]) for each in sizes)
-
-
 def test_a_flood_waits_for_the_browser_and_stops_at_once(stage: Stage, container: tuple[int, str]) -> None:
     with Shell(stage, container[0]) as shell:
         shell.until("# ")
@@ -342,5 +335,5 @@ def test_a_flood_waits_for_the_browser_and_stops_at_once(stage: Stage, container
         shell.say("ack", bytes=received)
         shell.type("echo sto''pped\n")
         shell.until("\r\nstopped")
-        assert len(shell.output) < 4 * MEGABYTE + socket_buffers(), "what was on its way, and no more"
+        assert len(shell.output) < 6 * MEGABYTE
         assert stage.web.memory - before < 40 * MEGABYTE

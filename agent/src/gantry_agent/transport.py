@@ -10,6 +10,7 @@ import aiohttp
 from .errors import AgentError
 
 SUBPROTOCOL = "gantry.v1"
+KERNEL_BUFFER = 512 * 1024  # bytes; Linux doubles it for its own accounts
 MAX_MESSAGE = 1024 * 1024  # bytes; docs/tunnel.md
 
 
@@ -75,7 +76,16 @@ async def open_socket(
     raw = ws.get_extra_info("socket")
     if raw is not None:
         keep_alive(raw)
+        bound_buffers(raw)
     return ws
+
+
+def bound_buffers(raw: socket.socket) -> None:
+    """Hold no more than a megabyte or so each way in the kernel, which else grows to tens: what is on its way there
+    must still be shown after somebody has pressed Ctrl-C. The gateway does the same at its end.
+    """
+    for option in (socket.SO_SNDBUF, socket.SO_RCVBUF):
+        raw.setsockopt(socket.SOL_SOCKET, option, KERNEL_BUFFER)
 
 
 def keep_alive(raw: socket.socket) -> None:
