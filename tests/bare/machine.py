@@ -1,9 +1,9 @@
 """A bare Debian 12 to start Gantry in: debootstrap's minbase with python3 and git, and nothing else.
 
-It is a folder, made the root of a mount and a process namespace of its own (engines cannot work below a
-mere chroot: they pivot their root themselves); the network is the machine's. What is downloaded is kept
-below GANTRY_TEST_CACHE (/var/cache/gantry-tests), so that a second run costs no second download; what is
-installed goes with the machine.
+It is a folder, made the root of a mount and a process namespace of its own (engines cannot work below a mere chroot:
+they pivot their root themselves), with a shell as its first process: like an init, it reaps what others leave behind.
+The network is the machine's. What is downloaded is kept below GANTRY_TEST_CACHE (/var/cache/gantry-tests), so that
+a second run costs no second download; what is installed goes with the machine.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ mount --bind "$REPOSITORY" "$root/src"
 mount --bind "$CACHE/uv" "$root/root/.cache/uv"
 cd "$root"
 pivot_root . mnt
-exec chroot . /bin/sh -c 'umount -l /mnt; exec /usr/bin/env -i "$@"' enter "$@"
+exec chroot . /bin/sh -c 'umount -l /mnt; /usr/bin/env -i "$@"; exit $?' enter "$@"
 """
 
 
