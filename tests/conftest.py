@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 from django.conf import settings
 
@@ -23,6 +24,10 @@ from tests.support.images import TestImage, busybox, busybox_why_not
 from tests.support.redis import RedisServer
 from tests.support.registry import Registry
 from tests.support.scratch import sweep
+
+# How long an example takes says how busy the machine is.
+hypothesis.settings.register_profile("gantry", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("gantry")
 
 
 def need(*reasons: str) -> None:

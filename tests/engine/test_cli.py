@@ -403,7 +403,7 @@ def test_volumes_by_name(engine: Native, name: str) -> None:
     assert b"in use" in docker(engine, "volume", "rm", name).stderr
     engine.cli("rm", name)
     engine.cli("volume", "rm", name)
-    assert "Total reclaimed space" in engine.cli("volume", "prune", "-af")
+    assert "Total reclaimed space" in engine.cli("volume", "prune", "-f")
 
 
 # Health and pruning

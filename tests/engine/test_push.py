@@ -52,13 +52,6 @@ def last_words(messages: list[dict[str, Any]]) -> dict[str, str]:
     return {each["id"]: each["status"] for each in messages if "id" in each}
 
 
-def manifest_of(registry: Registry, name: str, tag: str) -> bytes:
-    """What the registry serves under a tag."""
-    accept = "application/vnd.docker.distribution.manifest.v2+json, application/vnd.oci.image.manifest.v1+json"
-    command = ["curl", "-sSf", "-H", f"Accept: {accept}", f"http://{registry.address}/v2/{name}/manifests/{tag}"]
-    return subprocess.run(command, capture_output=True, check=True).stdout
-
-
 def tag(engine: Native, source: str, target: str) -> None:
     name, _, label = target.rpartition(":")
     engine.expect("POST", f"/images/{source}/tag", repo=name, tag=label)
@@ -74,7 +67,7 @@ def test_it_says_what_docker_says(engine: Native, registry: Registry) -> None:
     assert [each["id"] for each in messages[1:3]] == layers[::-1]
     assert {each["status"] for each in messages[1:3]} == {"Preparing"}
     assert last_words(messages) == dict.fromkeys(layers, "Pushed")
-    raw = manifest_of(registry, name.partition("/")[2], "1")
+    raw = registry.manifest(name.partition("/")[2], "1")
     assert messages[-2] == {"status": f"1: digest: {digest(raw)} size: {len(raw)}"}
     assert messages[-1] == {"progressDetail": {}, "aux": {"Tag": "1", "Digest": digest(raw), "Size": len(raw)}}
     assert last_words(push(engine, name, "1")[1]) == dict.fromkeys(layers, "Layer already exists")
@@ -89,12 +82,12 @@ def test_what_was_pulled_goes_back_byte_for_byte_and_is_mounted(engine: Native, 
     status, messages = push(engine, registry.reference(second), "2")
     assert status == 200
     assert set(last_words(messages).values()) == {f"Mounted from {first}"}
-    assert manifest_of(registry, second, "2") == image.manifest
+    assert registry.manifest(second, "2") == image.manifest
     with Registry() as other:
         tag(engine, reference, other.reference("a/b:3"))
         status, messages = push(engine, other.reference("a/b"), "3")
         assert set(last_words(messages).values()) == {"Pushed"}
-        assert manifest_of(other, "a/b", "3") == image.manifest
+        assert other.manifest("a/b", "3") == image.manifest
 
 
 def test_without_a_tag_every_tag_is_pushed(engine: Native, registry: Registry) -> None:
@@ -174,7 +167,7 @@ def test_skopeo_reads_and_writes_what_we_pull_and_push(engine: Native, registry:
     convert = ["--format=oci", "--dest-compress-format=zstd", "--dest-compress"]
     subprocess.run([*skopeo, *convert, ours, f"dir:{tmp_path}"], check=True)
     subprocess.run([*skopeo, f"dir:{tmp_path}", oci], check=True)
-    raw = manifest_of(registry, name, "oci")
+    raw = registry.manifest(name, "oci")
     assert json.loads(raw)["layers"][0]["mediaType"] == "application/vnd.oci.image.layer.v1.tar+zstd"
     reference = registry.reference(f"{name}:oci")
     assert "Status: Downloaded" in engine.expect("POST", "/images/create", fromImage=reference)

@@ -28,6 +28,11 @@ from tests.support.images import TestImage, digest
 from tests.support.scratch import discard, make_scratch
 from tests.support.waiting import eventually, free_port
 
+MANIFESTS = (
+    "application/vnd.docker.distribution.manifest.v2+json",
+    "application/vnd.oci.image.manifest.v1+json",
+)
+
 
 class Registry:
     """A registry process; a context manager. ``address`` is ``HOST:PORT``."""
@@ -104,6 +109,10 @@ class Registry:
         answer = json.loads(self._request("GET", f"/v2/{repository}/tags/list")[1])
         return sorted(answer.get("tags") or [])
 
+    def manifest(self, repository: str, tag: str) -> bytes:
+        """What is served under a tag, of the registry's own kind."""
+        return self._request("GET", f"/v2/{repository}/manifests/{tag}", headers={"Accept": ", ".join(MANIFESTS)})[1]
+
     def auth_header(self, user: str, password: str) -> str:
         """The value of X-Registry-Auth for a pull through an engine."""
         fields = {"username": user, "password": password, "serveraddress": self.address}
@@ -127,8 +136,9 @@ class Registry:
         kind: str = "",
         *,
         accept: tuple[int, ...] = (),
+        headers: dict[str, str] | None = None,
     ) -> tuple[http.client.HTTPResponse, bytes]:
-        headers = {"Content-Type": kind} if kind else {}
+        headers = {**(headers or {}), **({"Content-Type": kind} if kind else {})}
         for user, password in list(self.users.items())[:1]:
             pair = base64.b64encode(f"{user}:{password}".encode()).decode()
             headers["Authorization"] = f"Basic {pair}"
