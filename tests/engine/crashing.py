@@ -19,6 +19,8 @@ from gantry_agent.engine.database import Database
 from gantry_agent.engine.layout import Layout
 from gantry_agent.engine.store import files
 
+from tests.support.counts import count
+
 STEPS = ("sync_file", "sync_folder", "sync_filesystem", "move", "link", "remove", "remove_tree")
 # A server that has everything imported, and no threads, forks a process in milliseconds.
 _context = multiprocessing.get_context("forkserver")
@@ -52,8 +54,8 @@ def run(root: Path, work: str, *arguments: Any, die_at: int = 0) -> int:
 
 
 def points(steps: int, most: int) -> Iterator[int]:
-    """Steps to die at: all, or with GANTRY_ALL_CRASHES unset `most` spread over the whole."""
-    stride = 1 if os.environ.get("GANTRY_ALL_CRASHES") else max(1, -(-steps // most))
+    """Steps to die at: `most` spread over the whole, or in a full run all."""
+    stride = max(1, -(-steps // count(most, steps)))
     yield from range(1, steps + 1, stride)
 
 

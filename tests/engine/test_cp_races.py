@@ -7,12 +7,14 @@ import pytest
 from tests.conftest import need
 from tests.engine.tars import entry, tar_of
 from tests.engine.test_archives import ask
+from tests.support.counts import count
 from tests.support.engines import Native
 from tests.support.images import TestImage
 
-pytestmark = [pytest.mark.root]
+pytestmark = [pytest.mark.root, pytest.mark.timeout(count(180, 1800))]
 
-ROUNDS = 150
+ROUNDS = count(150, 2000)
+"""Of five requests each."""
 SWAPPING = """
 mkdir /d; echo in > /d/secret; ln -s ../../../../../../../..{there} /link
 while :; do mv /d /away; mv /link /d; mv /d /link; mv /away /d; done

@@ -1,7 +1,6 @@
 """The whole engine killed at random moments of load, pull, commit and remove: it opens whole, everything it lists runs,
 and nothing is left on the machine."""
 
-import os
 import random
 import subprocess
 import sys
@@ -14,13 +13,14 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import need
+from tests.support.counts import count
 from tests.support.engines import Native
 from tests.support.images import busybox, busybox_why_not
 from tests.support.registry import Registry
 from tests.support.waiting import eventually
 
-pytestmark = [pytest.mark.root, pytest.mark.registry]
-ROUNDS = int(os.environ.get("GANTRY_KILLS", "8"))
+pytestmark = [pytest.mark.root, pytest.mark.registry, pytest.mark.timeout(count(180, 3600))]
+ROUNDS = count(8, 300)
 LONGEST = 0.4  # seconds of work before the kill
 
 

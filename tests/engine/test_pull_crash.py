@@ -12,9 +12,10 @@ from gantry_agent.engine.registry import ANONYMOUS
 from tests.engine import crashing
 from tests.engine.test_store_crash import FIRST, SECOND, is_empty, killed_everywhere
 from tests.engine.test_store_crash import root as root  # the fixture: a store with FIRST as app:1
+from tests.support.counts import count
 from tests.support.registry import Registry
 
-pytestmark = [pytest.mark.root, pytest.mark.registry]
+pytestmark = [pytest.mark.root, pytest.mark.registry, pytest.mark.timeout(count(180, 1800))]
 STORE = "tests.engine.test_store_crash"
 
 

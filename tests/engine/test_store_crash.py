@@ -17,9 +17,10 @@ from gantry_agent.engine.store.checks import check
 from tests.conftest import need
 from tests.engine import crashing
 from tests.engine.stores import contents, put
+from tests.support.counts import count
 from tests.support.images import TestImage, make_tar
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.timeout(count(180, 1800))]
 HERE = __name__
 MOST = 9  # points of one work in a usual run
 

@@ -19,14 +19,15 @@ from typing import Any
 import pytest
 
 from tests.conftest import need
+from tests.support.counts import count
 from tests.support.engines import EngineProcess, Native, unique
 from tests.support.images import TestImage, busybox, make_tar
 from tests.support.scratch import discard, make_scratch
 from tests.support.waiting import eventually
 
 SECRET = "what-no-container-may-read"
-RACES = int(os.environ.get("GANTRY_TEST_RACES", "40"))
-"""How many starts beside a neighbour that renames; 1000 takes some minutes."""
+RACES = count(40, 1000)
+"""How many starts beside a neighbour that renames."""
 ALONE = {"HostConfig": {"NetworkMode": "none"}}
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(max(120, RACES))]
