@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from bootstrap.engine import wants_native
-from bootstrap.environment import ROOT, CannotPrepare, current, needs, prepare
+from bootstrap.environment import ROOT, CannotPrepare, current, needs, prepare, uv
 from bootstrap.packages import BENCH_NEEDS, ENGINE_NEEDS, ENGINE_WISHES, REDIS_NEED, TEST_NEEDS, install, search_path
 from bootstrap.terminal import say
 
@@ -121,6 +121,7 @@ def check(arguments: list[str]) -> int:
 def bench(arguments: list[str]) -> int:
     install([*needs(development=True), *BENCH_NEEDS], "The benchmark")
     python = prepare(development=True)
+    os.environ["PATH"] += f":{Path(uv()).parent}"  # fetches what the realistic image is made of
     os.chdir(ROOT)
     _become(python, "-m", "bench", *arguments)
 

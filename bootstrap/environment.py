@@ -55,7 +55,7 @@ def prepare(*, development: bool) -> Path:
     """
     if current(development=development):
         return PYTHON
-    uv = _present_uv() or _fetched_uv()
+    program = uv()
     say("making the environment from uv.lock …")
     _STAMP.unlink(missing_ok=True)
     # An environment once made for development keeps its tools when `up` renews it (--inexact).
@@ -66,11 +66,16 @@ def prepare(*, development: bool) -> Path:
         "UV_PROJECT_ENVIRONMENT": str(VENV),
         "UV_NO_PROGRESS": "1",
     }
-    command = [uv, "sync", "--frozen", "--compile-bytecode", "--quiet", *kind]
+    command = [program, "sync", "--frozen", "--compile-bytecode", "--quiet", *kind]
     if subprocess.run(command, cwd=ROOT, env=environment, stdout=2, check=False).returncode != 0:
         raise CannotPrepare("uv could not make the environment; its message above says why.")
     _STAMP.write_text(f"{digest()} {'development' if development else 'app'}\n")
     return PYTHON
+
+
+def uv() -> str:
+    """The path of a uv, fetched if need be. Raises CannotPrepare."""
+    return _present_uv() or _fetched_uv()
 
 
 def _works(uv: str) -> bool:

@@ -16,7 +16,7 @@ from gantry_agent.engine.oci import (
     chain_ids,
     documents,
 )
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 ZERO = "sha256:" + "0" * 64
@@ -29,6 +29,9 @@ DIGEST = st.binary(max_size=8).map(Digest.of)
 
 
 @given(REGISTRY, st.lists(COMPONENT, min_size=1, max_size=3), TAG, st.none() | DIGEST)
+@example("docker.io", ["my.shop", "web"], "1", None)
+@example("docker.io", ["localhost", "web"], "1", None)
+@example("docker.io", ["library", "ab" * 32], "1", None)
 def test_a_reference_survives_being_written_and_read(
     registry: str, path: list[str], tag: str, digest: Digest | None
 ) -> None:

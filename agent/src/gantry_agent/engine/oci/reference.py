@@ -64,11 +64,13 @@ class Reference:
 
     @property
     def familiar_name(self) -> str:
-        """The name as people type it: `busybox`."""
+        """The name as people type it: `busybox`; in full where that would mean another: `docker.io/my.shop/web`."""
         if self.registry != DEFAULT_REGISTRY:
             return self.name
         rest = self.repository.removeprefix("library/")
-        return rest if "/" not in rest else self.repository
+        short = rest if "/" not in rest else self.repository
+        is_clear = not _ID.match(short) and _split_registry(short) == (self.registry, self.repository)
+        return short if is_clear else self.name
 
     @property
     def familiar(self) -> str:
