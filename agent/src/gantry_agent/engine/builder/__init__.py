@@ -1,0 +1,1 @@
+"""Dockerfiles to images: Docker's classic builder, with BuildKit's Dockerfile."""
