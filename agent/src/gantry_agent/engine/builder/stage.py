@@ -1,6 +1,7 @@
 """One stage of a Dockerfile, instruction by instruction."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from gantry_agent.engine.errors import EngineError, Unsupported
@@ -251,17 +252,15 @@ class StageBuild:
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
-class _placed:
+@contextmanager
+def _placed(instruction: Instruction) -> Iterator[None]:
     """Errors of a step say where it stands in the file."""
-
-    def __init__(self, instruction: Instruction) -> None:
-        self._instruction = instruction
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        if isinstance(error, EngineError) and not isinstance(error, DockerfileError):
-            place = self._instruction.place
-            if place.line:
-                error.message = f"{place.file}:{place.line}: {error.message}"
+    try:
+        yield
+    except DockerfileError:
+        raise
+    except EngineError as error:
+        place = instruction.place
+        if place.line:
+            error.message = f"{place.file}:{place.line}: {instruction.name}: {error.message}"
+        raise

@@ -120,9 +120,10 @@ def line(content: dict[str, Any]) -> bytes:
     return json.dumps(content, separators=(",", ":"), ensure_ascii=False).encode() + b"\r\n"
 
 
-def failure(message: str) -> bytes:
-    """The last line of work that failed after its answer had begun."""
-    return line({"errorDetail": {"message": message}, "error": message})
+def failure(message: str, code: int = 0) -> bytes:
+    """The last line of work that failed after its answer had begun. `code`: of a command, if one was to blame."""
+    detail = {"code": code, "message": message} if code else {"message": message}
+    return line({"errorDetail": detail, "error": message})
 
 
 def bar(current: int, total: int) -> str:

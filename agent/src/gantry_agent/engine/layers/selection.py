@@ -5,6 +5,7 @@ and `?` stay within a name, `[a-z]`, `[^a]`, `\\` quotes. A link on the way, or 
 the tree as the root; links below a folder that is copied are copied as links.
 """
 
+import difflib
 import hashlib
 import os
 import posixpath
@@ -19,6 +20,7 @@ from .walk import OPEN_FILE, Found, walk
 
 MAGIC = re.compile(rb"[*?\[\\]")
 READ = 1 << 20  # bytes
+MOST_NAMES, NEAREST = 2000, 3  # looked at and told when a file is missing
 PATH_ONLY = os.O_PATH | os.O_CLOEXEC
 
 
@@ -45,10 +47,6 @@ class Source(NamedTuple):
         return stat.S_ISDIR(self.stat.st_mode)
 
 
-class NotThere(ExtractError):
-    """A source that stands for nothing; the message is its pattern."""
-
-
 class Tree:
     """A tree to copy from, by a descriptor of its root; it works from whatever root this process has.
 
@@ -64,15 +62,15 @@ class Tree:
     def chosen(self, patterns: Sequence[bytes]) -> list[Source]:
         """What the patterns stand for, in their order, and a pattern's matches in the order of names.
 
-        Raises NotThere, ExtractError for a pattern that leaves the tree or is broken, OSError.
+        Raises ExtractError for a pattern that stands for nothing, leaves the tree or is broken, OSError.
         """
         found: list[Source] = []
         for pattern in patterns:
-            paths = [path for path in self._expand(_clean(pattern)) if not self._is_left_out(path)]
-            matches = [self._source(path) for path in paths]
-            if not matches:
-                raise NotThere(shown(pattern))
-            found += matches
+            there = self._expand(clean := _clean(pattern))
+            paths = [path for path in there if not self._is_left_out(path)]
+            if not paths:
+                raise ExtractError(f"{shown(pattern)}: {self._why_not(clean, is_there=bool(there))}")
+            found += [self._source(path) for path in paths]
         return found
 
     def open(self, source: Source) -> int:
@@ -102,6 +100,15 @@ class Tree:
             return False
         name = posixpath.basename(path)
         return _skips(self._hidden, path) or _skips(self._excludes, name)
+
+    def _why_not(self, pattern: bytes, *, is_there: bool) -> str:
+        """Why a pattern stands for nothing, with the names nearest to it."""
+        if is_there:
+            return "it is excluded by .dockerignore or --exclude"
+        folder, name = posixpath.split(pattern)
+        near = difflib.get_close_matches(shown(name), map(shown, self._names(folder)[:MOST_NAMES]), NEAREST)
+        guess = f" (did you mean {', '.join(posixpath.join(shown(folder), each) for each in near)}?)" if near else ""
+        return f"no such file or folder to copy{guess}"
 
     def _source(self, path: bytes) -> Source:
         real = open_in_root(self._root, path or b".", PATH_ONLY)
