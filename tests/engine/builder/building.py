@@ -1,10 +1,12 @@
 """Builds as tests ask for them: a context as a dict of files, sent to POST /build."""
 
 import json
+import socket
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import urlencode
 
 from tests.engine.tars import entry, tar_of
 from tests.support.engines import EngineProcess
@@ -57,8 +59,6 @@ def send(
     engine: EngineProcess, body: bytes, headers: Mapping[str, str] | None = None, timeout: float = 120, **query: Any
 ) -> Built:
     """POST /build with a tar."""
-    from urllib.parse import urlencode
-
     connection = UnixConnection(engine.socket, timeout)
     try:
         connection.request(
@@ -97,8 +97,6 @@ class Background:
 
     def cut(self) -> None:
         """Go away in the middle, as a client does on Ctrl-C."""
-        import socket
-
         self._connection.sock.shutdown(socket.SHUT_RDWR)
         self._thread.join()
         self._connection.close()

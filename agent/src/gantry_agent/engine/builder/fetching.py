@@ -4,6 +4,7 @@ Only addresses of the public network are asked, redirects included, unless the e
 may build must not reach what only this host can (its metadata service, neighbours behind a firewall).
 """
 
+import errno
 import hashlib
 import ipaddress
 import os
@@ -87,7 +88,7 @@ def _public_socket(found: tuple[Any, ...]) -> socket.socket:
     family, kind, protocol, _, address = found
     where = ipaddress.ip_address(str(address[0]).partition("%")[0])
     if not where.is_global or where.is_multicast:
-        raise OSError(f"{where} is no public address; build-fetches would have to be “any”")
+        raise OSError(errno.EACCES, f"{where} is no public address; build-fetches would have to be “any”")
     return socket.socket(family, kind, protocol)
 
 

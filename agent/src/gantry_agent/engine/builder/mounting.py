@@ -14,7 +14,7 @@ from gantry_agent.engine.layers import overlay
 from gantry_agent.engine.runtime.rootfs import open_inside
 from gantry_agent.engine.store import Image, files
 
-from .dockerfile import DockerfileError, Mount
+from .dockerfile import Mount
 from .dockerfile.instructions import Run
 from .filling import Files, fill_folder
 from .work import Work
@@ -28,16 +28,13 @@ Find = Callable[[str], Awaitable[Image | None]]
 async def mounted(work: Work, run: Run, find: Find, folder: str) -> AsyncIterator[list[dict[str, Any]]]:
     """The step's mounts as HostConfig.Mounts has them; targets count from the working `folder`.
 
-    Raises DockerfileError naming the line.
+    Raises InvalidArgument, Unsupported.
     """
     async with AsyncExitStack() as stack:
         found = []
-        try:
-            for mount in run.mounts:
-                if made := await _made(work, mount, find, stack):
-                    found.append({**made, "Target": posixpath.join(folder or "/", made["Target"])})
-        except (InvalidArgument, Unsupported) as exc:
-            raise DockerfileError(exc.message, run.place, run.name) from exc
+        for mount in run.mounts:
+            if made := await _made(work, mount, find, stack):
+                found.append({**made, "Target": posixpath.join(folder or "/", made["Target"])})
         if script := run.script:
             path = work.new_folder("script") / script.name
             path.write_text(script.content)

@@ -28,9 +28,7 @@ class BuildOptions:
     uses_cache: bool = True
     pulls: bool = False
     keeps_containers: bool = False
-    """rm=0: leave the containers of RUN."""
-    removes_failed: bool = False
-    """forcerm: also that of a step that failed."""
+    """rm=0: leave the containers of RUN, those that failed too; else none is left, as `forcerm` asks of Docker."""
     is_quiet: bool = False
     platform: Platform | None = None
     limits: Mapping[str, Any] = field(default_factory=dict)

@@ -48,22 +48,16 @@ class Command:
     """The newest time a file may have, in seconds."""
 
 
-@dataclass(frozen=True)
-class Cleaning:
-    """Which containers of a build go: those of steps that worked, and those of steps that failed."""
-
-    done: bool = True
-    failed: bool = False
-
-
 async def run(
-    engine: Engine, image: Image, command: Command, output: Output, cleaning: Cleaning
+    engine: Engine, image: Image, command: Command, output: Output, *, keeps_container: bool
 ) -> tuple[Digest, Descriptor] | None:
     """Run the command on `image`; the new layer's diff id and blob, None when nothing was changed.
 
+    `keeps_container`: leave it, stopped, for somebody to look at. A cancelled step leaves none.
+
     Raises CommandFailed, and what creating and starting a container raise.
     """
-    async with _container(engine, image, command, cleaning) as container:
+    async with _container(engine, image, command, keeps=keeps_container) as container:
         output.say(f" ---> Running in {container.id[:12]}\n")
         code = await _to_its_end(engine, container, output)
         if code:
@@ -73,14 +67,14 @@ async def run(
         parent = image.chains[-1] if image.chains else None
         upper = upper_of(engine.layout, container)
         made = await adopt(engine, upper, lowers, parent, stubs=command.stubs, latest=command.latest)
-        if cleaning.done:
+        if not keeps_container:
             output.say(f"Removing intermediate container {container.id[:12]}\n")
     return made
 
 
 @asynccontextmanager
-async def _container(engine: Engine, image: Image, command: Command, cleaning: Cleaning) -> AsyncIterator[Container]:
-    """The step's container, removed as the request says; a cancelled build leaves none."""
+async def _container(engine: Engine, image: Image, command: Command, *, keeps: bool) -> AsyncIterator[Container]:
+    """The step's container, removed in the end."""
     body = {
         "Image": str(image.id),
         "Cmd": list(command.words),
@@ -91,17 +85,13 @@ async def _container(engine: Engine, image: Image, command: Command, cleaning: C
         "HostConfig": dict(command.host),
     }
     container, _ = await engine.containers.create("", body)
-    goes = cleaning.done
     try:
         yield container
     except asyncio.CancelledError:
-        goes = True
-        raise
-    except BaseException:
-        goes = cleaning.failed
+        keeps = False
         raise
     finally:
-        if goes:
+        if not keeps:
             await asyncio.shield(engine.containers.remove(container, force=True, volumes=True))
 
 

@@ -26,7 +26,7 @@ from .documents import NOTE, document, note
 from .filling import make_folder
 from .mounting import SCRIPTS, mounted
 from .output import Output
-from .running import Cleaning, Command, run
+from .running import Command, run
 from .work import Work
 
 Layer = tuple[Digest, Descriptor]
@@ -188,7 +188,7 @@ class StageBuild:
                 self.image,
                 Command(words, shown, env, host, stubs=[each["Target"] for each in mounts], latest=self.work.epoch),
                 self.output,
-                Cleaning(not options.keeps_containers, options.removes_failed),
+                keeps_container=options.keeps_containers,
             )
         await self.commit(key, self.config, layer)
 
