@@ -4,8 +4,11 @@ import json
 
 import pytest
 
+from tests.conftest import need
 from tests.engine.builder.building import BASE, Files, build
 from tests.support.engines import Native, unique
+from tests.support.images import busybox, busybox_why_not
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.root
 
@@ -99,7 +102,27 @@ def test_steps_are_no_images_until_one_is_named_and_go_with_the_cache(engine: Na
     assert listed == {image}
     steps = {each["Id"] for each in engine.expect("GET", "/images/json", all="true")} - before
     assert len(steps) >= 3
+    records = {each["ID"] for each in engine.expect("GET", "/system/df")["BuildCache"]}
+    assert steps - {image} <= records
     engine.expect("POST", "/build/prune")
+    assert engine.expect("GET", "/system/df")["BuildCache"] == []
     assert {each["Id"] for each in engine.expect("GET", "/images/json", all="true")} - before == {image}
     assert engine.cli("run", "--rm", "--network=none", "named:1", "echo", "runs") == "runs\n"
     assert engine.cli("builder", "prune", "-f").startswith("Total")
+
+
+def test_the_cache_keeps_within_its_size() -> None:
+    """What was not used for longest goes first."""
+    need(Native.why_not(), busybox_why_not())
+    with Native(build_cache_size=3_000_000) as small:
+        small.load(busybox().archive(BASE))
+        dockerfile = f"FROM {BASE}\nRUN head -c 1000000 /dev/urandom > /{{}}\nRUN rm /{{}}\nLABEL a=b\n"
+        for name in "abcdef":
+            small.expect("POST", "/images/prune")
+            build(small, dockerfile.format(name, name), t="latest-one")
+
+        def kept() -> int:
+            return int(small.expect("GET", "/system/df")["BuilderSize"])
+
+        eventually(lambda: kept() <= 3_000_000, what=f"at most 3 MB, not {kept()}")
+        assert kept() > 0

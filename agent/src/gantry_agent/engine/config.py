@@ -15,7 +15,8 @@
   "max-layer-size": 34359738368,                       bytes one layer may unpack to
   "max-layer-entries": 5000000,                        files in one layer
   "max-layer-ratio": 200,                              bytes that may come out of a compressed one, beyond its first GiB
-  "build-fetches": "public"                            where builds may download from: off, public addresses, any
+  "build-fetches": "public",                           where builds may download from: off, public addresses, any
+  "build-cache-size": 21474836480                      bytes of layers that builds keep for the next one
 }
 """
 
@@ -52,6 +53,7 @@ class Config:
     max_layer_entries: int = 5_000_000
     max_layer_ratio: int = 200
     build_fetches: str = "public"
+    build_cache_size: int = 20 << 30
 
 
 def load(path: Path | None) -> Config:

@@ -49,11 +49,12 @@ async def build_image(engine: Engine, request: web.Request) -> web.StreamRespons
 
 @routes("POST", "/build/prune")
 async def prune_builds(engine: Engine, request: web.Request) -> web.StreamResponse:
-    """Forget steps nothing is made of any more; `all` is every step, `keep-storage` leaves so many bytes."""
+    """Forget what builds kept; `keep-storage` leaves so many bytes, `all` takes cache mounts too."""
     filters = filters_of(request, "until", "id", "label", "label!", "inuse", "private", "shared", "type", "unused-for")
     until = [moment_of(each) for each in (*filters.get("until", ()), *filters.get("unused-for", ()))]
     keep = number(request, "keep-storage") or number(request, "reserved-space") or 0
-    gone, freed = await prune(engine, before=min(until) if until else None, keep=keep)
+    before = min(until) if until else None
+    gone, freed = await prune(engine, before=before, keep=keep, with_caches=flag(request, "all"))
     return web.json_response({"CachesDeleted": gone, "SpaceReclaimed": freed})
 
 

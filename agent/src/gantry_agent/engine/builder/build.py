@@ -23,6 +23,7 @@ from .dockerfile.stages import Names
 from .filling import workspace
 from .options import BuildOptions
 from .output import Floor
+from .pruning import keep_small
 from .stage import StageBuild
 from .work import Work
 
@@ -43,6 +44,8 @@ async def build(engine: Engine, body: AsyncIterator[bytes], options: BuildOption
         async with engine.store.lease():
             image = await _stages(work, dockerfile, chosen, scope)
             await _name(engine, image, options, progress)
+            await work.cache.note_uses()
+    engine.spawn(keep_small(engine), "build cache")
     return image
 
 

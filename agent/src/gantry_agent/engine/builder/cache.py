@@ -22,7 +22,7 @@ SCHEMA = (
         tenant TEXT NOT NULL,
         parent TEXT NOT NULL,
         step TEXT NOT NULL,
-        image TEXT NOT NULL,
+        image TEXT NOT NULL REFERENCES images (id) ON DELETE CASCADE,
         made_at INTEGER NOT NULL,
         used_at INTEGER NOT NULL,
         PRIMARY KEY (tenant, parent, step)
@@ -53,6 +53,7 @@ class Cache:
         self._tenant = tenant
         self._sources = sources
         """Images named as cache sources: their layers may be taken where their history says the same."""
+        self._hits: set[str] = set()
 
     def get(self, key: Key) -> Image | None:
         """The image after the step, if it was made before and is still here."""
@@ -64,10 +65,20 @@ class Cache:
         )
         for row in rows:
             try:
-                return self._store.images.get(row["image"])
+                found = self._store.images.get(row["image"])
             except NotFound:
                 return None
+            self._hits.add(found.id)
+            return found
         return None
+
+    async def note_uses(self) -> None:
+        """Write down when what was found was used, for those who choose what goes."""
+        now = time.time_ns()
+        rows = [(now, image_id) for image_id in self._hits]
+        if rows:
+            statement = "UPDATE build_cache SET used_at = ? WHERE image = ?"
+            await self._database.write(lambda connection: connection.executemany(statement, rows))
 
     async def put(self, key: Key, image_id: str) -> None:
         """Remember the image after a step."""
@@ -93,3 +104,9 @@ class Cache:
                 if entry.get("created_by") == key.created_by:
                     return source, len(history)
         return None
+
+
+def uses(database: Database) -> dict[str, int]:
+    """When each image of the cache was last used, in ns since the epoch."""
+    rows = database.read("SELECT image, max(used_at) AS used_at FROM build_cache GROUP BY image")
+    return {row["image"]: row["used_at"] for row in rows}
