@@ -1,0 +1,4 @@
+"""What a Dockerfile says, as values: no disk, no network.
+
+errors ← words ← globs, variables
+"""
