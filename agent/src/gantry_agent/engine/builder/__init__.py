@@ -1,1 +1,1 @@
-"""Dockerfiles to images: Docker's classic builder, with BuildKit's Dockerfile."""
+"""Images from Dockerfiles. `dockerfile` and `ignore` only read text: no disk, no network, no waiting."""

@@ -41,7 +41,7 @@ class Literal:
 
 
 @dataclass(frozen=True, slots=True)
-class Any:
+class AnyCharacter:
     """`?`: any character but a slash."""
 
     def has(self, character: str) -> bool:
@@ -60,7 +60,7 @@ class Folders:
     """`**/` before something: nothing, or any number of characters up to a slash."""
 
 
-Token = Class | Literal | Any | Star | Folders
+Token = Class | Literal | AnyCharacter | Star | Folders
 
 
 @dataclass(frozen=True)
@@ -138,7 +138,7 @@ class _Automaton:
     """
 
     def __init__(self, tokens: tuple[Token, ...]) -> None:
-        self._takers: list[tuple[int, Class | Literal | Any]] = []  # of one character, with their bit
+        self._takers: list[tuple[int, Class | Literal | AnyCharacter]] = []  # of one character, with their bit
         self._stars = self._deep_stars = self._before = self._inside = 0
         bit = 1
         for token in tokens:
@@ -227,7 +227,7 @@ def _tokens(text: str) -> Iterator[Token]:
             starred = True
             yield Star()
         elif mark == "?":
-            yield Any()
+            yield AnyCharacter()
         elif mark == "[":
             found, pos = _class(text, pos, strict=not starred)
             yield found

@@ -49,14 +49,14 @@ def quoted(text: str) -> str:
     return json.dumps(cut, ensure_ascii=False)
 
 
-def did_you_mean(word: str, options: Iterable[str], mark: str = "") -> str:
-    """` (did you mean X?)` for the option nearest to a mistyped word, "" when none is near. `mark` goes before it."""
+def did_you_mean(word: str, options: Iterable[str]) -> str:
+    """` (did you mean X?)` for the option nearest to a mistyped word, "" when none is near."""
     best, found = _NEAR, ""
     for option in sorted(options):
         distance = _distance(word, option, best)
         if distance < best:
             best, found = distance, option
-    return f" (did you mean {mark}{found}?)" if found else ""
+    return f" (did you mean {found}?)" if found else ""
 
 
 def _distance(one: str, other: str, limit: int) -> int:

@@ -7,6 +7,7 @@ goes back: one pass whatever the pattern, where a regular expression could take 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Self
 
 from .errors import Fault, quoted
@@ -28,14 +29,10 @@ class Segment:
     def first(self, value: str, pos: int) -> int:
         """Where it first occurs at or after `pos`, -1 when nowhere."""
         # Shift-and: bit i of `state` says that the last i + 1 characters fit the first i + 1 of the segment.
-        any_character = sum(1 << i for i, each in enumerate(self.characters) if each is None)
-        masks: dict[str, int] = {}
-        for i, each in enumerate(self.characters):
-            if each is not None:
-                masks[each] = masks.get(each, any_character) | 1 << i
+        masks, others = self._masks
         state, whole = 0, 1 << len(self) - 1
         for at in range(pos, len(value)):
-            state = (state << 1 | 1) & masks.get(value[at], any_character)
+            state = (state << 1 | 1) & masks.get(value[at], others)
             if state & whole:
                 return at - len(self) + 1
         return -1
@@ -44,6 +41,16 @@ class Segment:
         """Where it last occurs at or after `pos`, -1 when nowhere."""
         backwards = Segment(self.characters[::-1]).first(value[pos:][::-1], 0)
         return -1 if backwards < 0 else len(value) - backwards - len(self)
+
+    @cached_property
+    def _masks(self) -> tuple[dict[str, int], int]:
+        """The positions each character fits, and those that any other fits."""
+        others = sum(1 << i for i, each in enumerate(self.characters) if each is None)
+        masks: dict[str, int] = {}
+        for i, each in enumerate(self.characters):
+            if each is not None:
+                masks[each] = masks.get(each, others) | 1 << i
+        return masks, others
 
     def at_start(self, value: str) -> bool:
         """Whether the value begins with it."""
@@ -54,7 +61,7 @@ class Segment:
 class Plain(Segment):
     """A segment without `?`: the string's own search finds it."""
 
-    @property
+    @cached_property
     def text(self) -> str:
         return "".join(each or "" for each in self.characters)
 
@@ -111,7 +118,7 @@ class Glob:
     def replaced(self, value: str, text: str, *, everywhere: bool, limit: int) -> str:
         """The value with `text` for the first longest match, or for all, as Go's regexp finds them.
 
-        Raises Fault when the result would be longer than `limit`.
+        Raises Fault when more than `limit` characters are put in.
         """
         parts: list[str] = []
         kept = search = length = 0
@@ -122,7 +129,7 @@ class Glob:
                 parts.append(text)
                 length += len(text)
             if length > limit:
-                raise Fault(f"a substitution's result is longer than {limit} characters")
+                raise Fault("a substitution makes too long a text")
             kept = end
             search = max(end, search + 1)
             if not everywhere:

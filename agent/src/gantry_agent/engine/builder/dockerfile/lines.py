@@ -120,7 +120,7 @@ class Lines:
         return text, False
 
     def _filled(self, heredoc: Heredoc, first: int) -> Heredoc:
-        body = []
+        body: list[str] = []
         while (raw := self._next()) is not None:
             if heredoc.ends_with(raw.rstrip("\r\n")):
                 return replace(heredoc, body="".join(body))
@@ -136,7 +136,7 @@ def decoded(data: str | bytes, file: str = DEFAULT_NAME) -> str:
 
     Raises DockerfileError for a file that is too large or in UTF-16.
     """
-    if (len(data) if isinstance(data, bytes) else _size(data)) > MAX_BYTES:
+    if len(data) > MAX_BYTES or (isinstance(data, str) and _size(data) > MAX_BYTES):
         raise DockerfileError(f"{file} exceeds maximum allowed size of {MAX_BYTES} bytes", Place(file))
     if isinstance(data, str):
         return data

@@ -36,9 +36,11 @@ _KEYS = {
 }
 _ONLY_FOR = {"required": ("secret", "ssh"), "size": ("tmpfs",)}
 _OWNED = ("secret", "ssh", "cache")  # what mode, uid and gid are for
-_TRUTHS = {each: each in ("1", "t", "T", "TRUE", "true", "True") for each in
-           ("1", "t", "T", "TRUE", "true", "True", "0", "f", "F", "FALSE", "false", "False")}  # fmt: skip
-_SIZE = re.compile(r"(\d{1,15}(?:\.\d{1,15})?) ?(?:([kmgtp])(?:i?b)?|b)?\Z", re.IGNORECASE)
+_TRUTHS = {
+    **dict.fromkeys(("1", "t", "T", "TRUE", "true", "True"), True),
+    **dict.fromkeys(("0", "f", "F", "FALSE", "false", "False"), False),
+}
+_SIZE = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,15})?) ?(?:([kmgtp])(?:i?b)?|b)?\Z", re.IGNORECASE)
 _POWERS = {"k": 1, "m": 2, "g": 3, "t": 4, "p": 5}
 
 
@@ -128,6 +130,7 @@ def split_fields(text: str) -> list[str]:
 
 
 def _value(key: str, name: str, value: str) -> Any:
+    """One option's value in its own type."""
     if name in ("read_only", "writable", "required"):
         if value not in _TRUTHS:
             raise Fault(f"invalid value for {key}: {value[:100]}")

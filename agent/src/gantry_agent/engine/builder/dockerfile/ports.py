@@ -39,7 +39,7 @@ def _range(word: str) -> tuple[str, int, int]:
 
 def _union(ranges: set[tuple[str, int, int]]) -> set[tuple[int, str]]:
     """Every port once. Sorted by their start, no part of a range is walked twice: a thousand of 1-65535 cost one."""
-    found = set()
+    found: set[tuple[int, str]] = set()
     reached = dict.fromkeys(_PROTOCOLS, -1)
     for protocol, first, last in sorted(ranges):
         found.update((port, protocol) for port in range(max(first, reached[protocol] + 1), last + 1))

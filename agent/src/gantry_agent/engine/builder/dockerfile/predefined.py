@@ -34,7 +34,7 @@ def platform_args(build: str, target: str, stage: str = "", given: Mapping[str, 
 
     In the global scope only: a stage that wants one says `ARG TARGETARCH`. A `given` build argument wins.
     """
-    values = {}
+    values: dict[str, str] = {}
     for side, platform in (("BUILD", build), ("TARGET", target)):
         system, architecture, variant = [*platform.split("/"), "", ""][:3]
         values |= {

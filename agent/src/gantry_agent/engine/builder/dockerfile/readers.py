@@ -41,7 +41,7 @@ _STAGE = re.compile(r"[a-z][a-z0-9_.-]*\Z")
 _SHORTEST = 10**6  # nanoseconds of a health check's durations (Docker: container.MinimumDuration)
 _NO_FLAGS: Kinds = {}
 _TRANSFER: Kinds = {"chown": Kind.TEXT, "chmod": Kind.TEXT, "link": Kind.SWITCH, "exclude": Kind.TEXTS}
-_HEALTH = ("interval", "timeout", "start-period", "start-interval")
+_HEALTH: Kinds = dict.fromkeys(("interval", "timeout", "start-period", "start-interval", "retries"), Kind.TEXT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -289,7 +289,10 @@ def _healthcheck(given: Statement) -> Healthcheck:
         raise Fault("Missing command after HEALTHCHECK CMD")
     return Healthcheck(
         test=("CMD-SHELL" if command.shell else "CMD", *command.arguments),
-        **{name.replace("-", "_"): _interval(given.flags, name) for name in _HEALTH},
+        interval=_interval(given.flags, "interval"),
+        timeout=_interval(given.flags, "timeout"),
+        start_period=_interval(given.flags, "start-period"),
+        start_interval=_interval(given.flags, "start-interval"),
         retries=_retries(given.flags.text("retries")),
         **given.common,
     )
@@ -336,7 +339,7 @@ _READERS: dict[str, tuple[_Reader, Kinds]] = {
     "ENV": (_env, _NO_FLAGS),
     "EXPOSE": (_expose, _NO_FLAGS),
     "FROM": (_from, {"platform": Kind.TEXT}),
-    "HEALTHCHECK": (_healthcheck, {"retries": Kind.TEXT, **dict.fromkeys(_HEALTH, Kind.TEXT)}),
+    "HEALTHCHECK": (_healthcheck, _HEALTH),
     "LABEL": (_label, _NO_FLAGS),
     "MAINTAINER": (_maintainer, _NO_FLAGS),
     "ONBUILD": (_onbuild, _NO_FLAGS),

@@ -4,6 +4,7 @@ Rules: Dockerfile reference, "FROM", "COPY --from" and "RUN --mount=type=bind"; 
 is no stage's is an image's.
 """
 
+from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -72,8 +73,8 @@ class Names:
 
     def stage(self, name: str, here: int) -> int | None:
         """The last stage of that name before `here`; failing that a later one, which is then refused; or None."""
-        indexes = self._indexes.get(name.lower(), [])
-        return next((each for each in reversed(indexes) if each < here), indexes[0] if indexes else None)
+        indexes = self._indexes.get(name.lower())
+        return indexes[max(bisect_left(indexes, here) - 1, 0)] if indexes else None
 
     def base(self, start: From, here: int) -> Need:
         """FROM only knows the stages above it."""

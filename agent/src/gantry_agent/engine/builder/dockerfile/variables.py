@@ -218,7 +218,7 @@ class _Scan:
         text = self._joined("}", keep=True)
         value = self.expander.value(name) or ""
         self.expander.spend(len(value))
-        return glob.replaced(value, text, everywhere=everywhere, limit=MAX_EXPANDED)
+        return glob.replaced(value, text, everywhere=everywhere, limit=self.expander.left)
 
     def _joined(self, stop: str, *, keep: bool = False, pattern: bool = False) -> str:
         return "".join(text for text, _ in self._until(stop, keep=keep, pattern=pattern))
