@@ -35,7 +35,8 @@ async def build(engine: Engine, body: AsyncIterator[bytes], options: BuildOption
     """
     async with _workspace(engine, options, progress, body) as work:
         context = work.context
-        dockerfile = parse(await contexts.dockerfile_of(context, context.dockerfile), context.dockerfile)
+        text = await contexts.dockerfile_of(context, context.dockerfile)
+        dockerfile = await asyncio.to_thread(parse, text, context.dockerfile)
         scope = _scope(dockerfile, work)
         chosen = plan(dockerfile, scope, options.target)
         for remark in dockerfile.remarks:
