@@ -75,11 +75,11 @@ def test_a_failed_command_tells_its_code(engine: Native) -> None:
 
 def test_a_client_that_goes_ends_the_step_and_leaves_nothing(engine: Native) -> None:
     before = left(engine)
-    building = Background(engine, f"FROM {BASE}\nRUN echo 1 > /{unique()}\nRUN echo begun; sleep 1000\n")
+    building = Background(engine, f"FROM {BASE}\nRUN echo 1 > /{unique()}\nRUN echo begun; sleep 98761\n")
     eventually(lambda: "begun" in building.text, what="the step runs")
     building.cut()
     nothing_left(engine, before)
-    assert not [path for path in Path("/proc").glob("[0-9]*/cmdline") if b"sleep\x001000" in _read(path)]
+    assert not [path for path in Path("/proc").glob("[0-9]*/cmdline") if b"sleep\x0098761" in _read(path)]
 
 
 def _read(path: Path) -> bytes:
