@@ -18,7 +18,7 @@ from tests.support.unixhttp import UnixConnection
 pytestmark = pytest.mark.root
 
 SPECIFICATION = [line.split() for line in Path(__file__).with_name("specification.txt").read_text().splitlines()]
-MISSING = ("/swarm", "/nodes", "/services", "/tasks", "/secrets", "/configs", "/plugins", "/session", "/build")
+MISSING = ("/swarm", "/nodes", "/services", "/tasks", "/secrets", "/configs", "/plugins", "/session")
 ABROAD = ("/auth", "/distribution/", "/images/search")
 """They ask Docker Hub, which cannot be reached in a test: an honest 500."""
 
@@ -46,7 +46,7 @@ def send(
 
 def is_refused(method: str, path: str) -> bool:
     is_cluster_volume = (method, path) == ("PUT", "/volumes/{name}")
-    is_answered = (method, path) in {("POST", "/build/prune"), ("GET", "/plugins/{name}/json")}
+    is_answered = (method, path) == ("GET", "/plugins/{name}/json")
     return is_cluster_volume or (path.startswith(MISSING) and not is_answered)
 
 
@@ -90,7 +90,7 @@ def test_each_route_of_the_specification_is_served_or_refused_by_name(
     assert status != 500 or asked.startswith(ABROAD), body
 
 
-@pytest.mark.parametrize("path", ["/swarm/init", "/services/x/logs", "/plugins/a/b/json", "/session", "/build"])
+@pytest.mark.parametrize("path", ["/swarm/init", "/services/x/logs", "/plugins/a/b/json", "/session"])
 def test_what_it_has_not_says_what_that_is(engine: EngineProcess, path: str) -> None:
     status, body, _ = send(engine, "POST", path)
     word = path.split("/")[1].rstrip("s")

@@ -14,7 +14,9 @@
   "max-concurrent-downloads": 4, "max-concurrent-uploads": 4,
   "max-layer-size": 34359738368,                       bytes one layer may unpack to
   "max-layer-entries": 5000000,                        files in one layer
-  "max-layer-ratio": 200                               bytes that may come out of a compressed one, beyond its first GiB
+  "max-layer-ratio": 200,                              bytes that may come out of a compressed one, beyond its first GiB
+  "build-fetches": "public",                           where builds may download from: off, public addresses, any
+  "build-cache-size": 21474836480                      bytes of layers that builds keep for the next one
 }
 """
 
@@ -27,6 +29,7 @@ from typing import Any
 from .errors import InvalidArgument
 
 MAX_FILE = 1 << 20  # bytes
+CHOICES = {"build-fetches": ("off", "public", "any")}
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,8 @@ class Config:
     max_layer_size: int = 32 << 30
     max_layer_entries: int = 5_000_000
     max_layer_ratio: int = 200
+    build_fetches: str = "public"
+    build_cache_size: int = 20 << 30
 
 
 def load(path: Path | None) -> Config:
@@ -77,6 +82,8 @@ def _checked(path: Path, key: str, value: Any) -> Any:
     expected = list if isinstance(default, tuple) else type(default)
     if not isinstance(value, expected) or isinstance(value, bool):
         raise InvalidArgument(f"{path}: {key} must be a {expected.__name__}, not {value!r}.")
+    if key in CHOICES and value not in CHOICES[key]:
+        raise InvalidArgument(f"{path}: {key} must be one of {', '.join(CHOICES[key])}, not {value!r}.")
     if isinstance(value, int) and value <= 0:
         raise InvalidArgument(f"{path}: {key} must be more than 0, not {value}.")
     return tuple(value) if isinstance(value, list) else value

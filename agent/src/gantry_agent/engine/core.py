@@ -6,6 +6,8 @@ import logging
 from collections.abc import Coroutine
 from typing import Any
 
+from .builder.cache import SCHEMA as BUILDER_SCHEMA
+from .builder.caches import Caches
 from .config import Config
 from .containers.following import Following
 from .containers.manager import Containers
@@ -41,6 +43,7 @@ class Engine:
                 *NETWORKS_SCHEMA,
                 *VOLUMES_SCHEMA,
                 *CONTAINERS_SCHEMA,
+                *BUILDER_SCHEMA,
             ),
         )
         self.store = Store(layout, self.database)
@@ -49,6 +52,7 @@ class Engine:
         self.networks = Networks(layout, config, self.database, self.events)
         self.volumes = Volumes(layout, self.database, self.events)
         self.containers = Containers(self)
+        self.caches = Caches(layout.caches)
         self.following = Following(self)
         self._tasks: set[asyncio.Task[Any]] = set()
 

@@ -8,6 +8,7 @@ ROOT/                       mode 0711; survives a reboot
   l/SHORT                   link to ../layers/CHAIN/diff: an overlay's option string is limited to a page
   containers/ID/            upper/ work/ merged/ of the writable layer, bundle/, the log
   volumes/NAME/_data/
+  caches/KEY/               what RUN --mount=type=cache keeps from build to build
   tmp/                      staging, on the same filesystem; whatever lies here at start is swept
 RUN/                        mode 0700; on tmpfs, gone after a reboot
   exits/                    conmon's exit files
@@ -59,6 +60,10 @@ class Layout:
     @property
     def volumes(self) -> Path:
         return self.root / "volumes"
+
+    @property
+    def caches(self) -> Path:
+        return self.root / "caches"
 
     @property
     def tmp(self) -> Path:

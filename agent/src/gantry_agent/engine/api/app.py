@@ -11,6 +11,7 @@ from gantry_agent.engine.errors import EngineError, InvalidArgument
 
 from . import (
     archives,
+    builds,
     containers,
     events,
     exec,
@@ -40,6 +41,7 @@ TABLES: tuple[Routes, ...] = (
     networks.routes,
     containers.routes,
     archives.routes,
+    builds.routes,
     volumes.routes,
     unsupported.routes,
 )

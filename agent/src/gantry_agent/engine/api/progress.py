@@ -39,7 +39,7 @@ async def stream_progress(request: web.Request, work: Work) -> web.StreamRespons
         except EngineError as exc:
             if not response.prepared:
                 raise
-            await response.write(failure(exc.message))
+            await response.write(failure(exc.message, getattr(exc, "code", 0)))
         except Exception:
             if not response.prepared:
                 raise

@@ -8,6 +8,7 @@ from aiohttp import web
 
 from gantry_agent import __version__
 from gantry_agent.engine import host
+from gantry_agent.engine.builder import pruning
 from gantry_agent.engine.core import Engine
 from gantry_agent.engine.errors import InvalidArgument
 from gantry_agent.engine.facts import engine_facts
@@ -82,5 +83,5 @@ async def disk_use(engine: Engine, request: web.Request) -> web.StreamResponse:
     if "volume" in kinds:
         found["Volumes"] = await volumes_usage(engine)
     if "build-cache" in kinds:
-        found |= {"BuildCache": [], "BuilderSize": 0}
+        found |= {"BuildCache": pruning.usage(engine), "BuilderSize": pruning.size(engine)}
     return web.json_response(found)

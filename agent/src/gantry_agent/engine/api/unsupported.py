@@ -18,17 +18,10 @@ MISSING = {
     "/secrets": SWARM.format(what="secrets"),
     "/configs": SWARM.format(what="configs"),
     "/plugins": "this engine has no plugins: its volume and network drivers are built in",
-    "/session": "this engine has no BuildKit sessions: builds are not there yet",
-    "/grpc": "this engine has no BuildKit: builds are not there yet",
-    "/build": "this engine does not build yet. Build with docker, buildah or podman, then push, or save and load",
+    "/session": "this engine has no BuildKit sessions: build with DOCKER_BUILDKIT=0",
+    "/grpc": "this engine has no BuildKit: build with DOCKER_BUILDKIT=0",
     "/containers/{name}/checkpoints": "this engine makes no checkpoints",
 }
-
-
-@routes("POST", "/build/prune")
-async def prune_builds(engine: Engine, request: web.Request) -> web.StreamResponse:
-    """No build cache, so nothing to free: `docker system prune` asks for it along with the rest."""
-    return web.json_response({"CachesDeleted": [], "SpaceReclaimed": 0})
 
 
 @routes("GET", "/plugins/{name:.+}/json")

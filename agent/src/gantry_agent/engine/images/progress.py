@@ -6,7 +6,7 @@
     progress.aux({"ID": "sha256:…"})                            {"aux": …}
 
 Who works never waits for who reads: of a number that changes, a slow reader sees only the latest, and everything else
-said is bounded by the work itself.
+said is bounded by the work itself. Only a build's output is not: it waits in `drained`.
 """
 
 import asyncio
@@ -17,6 +17,7 @@ from typing import Any
 
 INTERVAL = 0.1  # seconds between two numbers of the same step
 BAR = 50  # characters
+MOST_UNREAD = 1 << 20  # characters of text
 UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
 
 
@@ -28,7 +29,10 @@ class Progress:
         self._numbers: dict[str, tuple[str, int]] = {}
         """id → the status and place in `_pending` of its number that was not read yet."""
         self._said_at: dict[str, float] = {}
+        self._unread = 0
+        """Characters of text that were not read yet."""
         self._changed = asyncio.Event()
+        self._drained = asyncio.Event()
         self._is_closed = False
 
     def message(self, status: str, about: str = "") -> None:
@@ -62,7 +66,14 @@ class Progress:
 
     def text(self, content: str) -> None:
         """A sentence for people, its line end included."""
+        self._unread += len(content)
         self._add({"stream": content})
+
+    async def drained(self) -> None:
+        """Wait until the reader has most of the text: for work whose words have no bound."""
+        while self._unread > MOST_UNREAD and not self._is_closed:
+            self._drained.clear()
+            await self._drained.wait()
 
     def failed(self, message: str) -> None:
         """The work failed, and its answer has begun."""
@@ -76,6 +87,7 @@ class Progress:
         """Nothing more will be said."""
         self._is_closed = True
         self._changed.set()
+        self._drained.set()
 
     async def batches(self, patience: float) -> AsyncIterator[bytes]:
         """What was said since the last time, until the end; b"" after `patience` seconds of silence."""
@@ -89,6 +101,8 @@ class Progress:
             self._changed.clear()
             pending, self._pending = self._pending, []
             self._numbers.clear()
+            self._unread = 0
+            self._drained.set()
             if pending:
                 yield b"".join(line(each) for each in pending)
             elif self._is_closed:
@@ -106,9 +120,10 @@ def line(content: dict[str, Any]) -> bytes:
     return json.dumps(content, separators=(",", ":"), ensure_ascii=False).encode() + b"\r\n"
 
 
-def failure(message: str) -> bytes:
-    """The last line of work that failed after its answer had begun."""
-    return line({"errorDetail": {"message": message}, "error": message})
+def failure(message: str, code: int = 0) -> bytes:
+    """The last line of work that failed after its answer had begun. `code`: of a command, if one was to blame."""
+    detail = {"code": code, "message": message} if code else {"message": message}
+    return line({"errorDetail": detail, "error": message})
 
 
 def bar(current: int, total: int) -> str:

@@ -40,7 +40,8 @@ def summaries(
     """
     shared = _shared_sizes(engine) if with_sizes else {}
     found = []
-    for image in sorted(engine.store.images.all(), key=lambda each: created_at(each.config.created), reverse=True):
+    images = engine.store.images.all() + (engine.store.images.steps() if all_images else [])
+    for image in sorted(images, key=lambda each: created_at(each.config.created), reverse=True):
         if not chosen.accepts(image):
             continue
         if chosen.dangling is not None and chosen.dangling == bool(image.tags):

@@ -38,7 +38,7 @@ def stat_path(path: bytes) -> dict[str, Any]:
     found = os.stat(name, dir_fd=folder, follow_symlinks=False)
     target = b""
     if stat.S_ISLNK(found.st_mode):
-        target = _real_path(root, absolute)
+        target = real_path(absolute)
     return {
         "name": _text(_base(absolute)),
         "size": found.st_size,
@@ -80,10 +80,11 @@ class FolderExtractor(Extractor):
         if self._owner:
             member.uid, member.gid = self._owner
         if self._keeps_kinds:
-            self._check_kind(path, is_folder=member.kind == b"5")
+            self.check_kind(path, is_folder=member.kind == b"5")
         super().add(member, reader)
 
-    def _check_kind(self, path: bytes, *, is_folder: bool) -> None:
+    def check_kind(self, path: bytes, *, is_folder: bool) -> None:
+        """Raises ExtractError where a folder would become something else, or the reverse."""
         try:
             was_folder = stat.S_ISDIR(os.lstat(path).st_mode)
         except OSError:
@@ -140,8 +141,9 @@ def _resolve(root: int, absolute: bytes) -> tuple[int, bytes]:
     return open_in_root(root, folder, PATH_ONLY | os.O_DIRECTORY), name
 
 
-def _real_path(root: int, path: bytes) -> bytes:
-    """Where a path leads with every link followed; parts that do not exist stay as they are."""
+def real_path(path: bytes) -> bytes:
+    """Where a path leads with every link followed; parts that do not exist stay as they are. Raises OSError."""
+    root = _root()
     todo, done, links = path.strip(b"/").split(b"/")[::-1], b"/", 0
     while todo:
         part = todo.pop()

@@ -60,6 +60,11 @@ async def view(links: Sequence[str], links_folder: Path, merged: Path) -> None:
     await _in_thread(mount_here, links, links_folder, None, None, merged)
 
 
+async def mount_on(source: Path, upper: Path, work: Path, merged: Path) -> None:
+    """Mount a folder below `upper` at `merged`; the folders are made. Raises Internal."""
+    await _in_thread(mount_here, [str(source)], source.parent, upper, work, merged)
+
+
 async def unmount(merged: Path) -> None:
     """Take the mount at `merged` away, also while something uses it; none there is fine. Raises Internal."""
     await _in_thread(unmount_here, merged)

@@ -13,12 +13,20 @@ from .walk import OPEN_FILE, OPEN_FOLDER, Found, walk
 BUFFER = 256 << 10  # bytes collected before they are written
 SMALL = 64 << 10  # files up to this size are read; larger ones the kernel moves itself
 KEPT_ATTRIBUTES = (b"user.", b"security.capability")
+LEFT_ATTRIBUTES = (*OVERLAY_ATTRIBUTES, b"security.selinux")  # the host's own
 
 
 class Packer:
     """Collects entries and writes them to a descriptor."""
 
-    def __init__(self, out: int) -> None:
+    def __init__(self, out: int, latest: int | None = None) -> None:
+        self._latest = latest
+        """The newest time told of anything, in seconds since the epoch."""
+        self.entries = 0
+        self.size = 0
+        """Bytes of files' content."""
+        self.is_exact = True
+        """Whether unpacking the archive would give the tree that was packed, and not a little less."""
         self._out = out
         self._buffer = bytearray()
         self._seen: dict[tuple[int, int], bytes] = {}
@@ -37,7 +45,7 @@ class Packer:
             if found.is_whiteout:
                 self._mark(parent + WHITEOUT + name, found.stat)
             elif name.startswith(WHITEOUT):
-                continue  # a layer has no way to say that a file is called so
+                self.is_exact = False  # a layer has no way to say that a file is called so
             else:
                 self.entry(found, found.path)
                 if found.is_folder and is_opaque(found) and (lowers < 0 or _has_folder(found.below, name)):
@@ -47,17 +55,18 @@ class Packer:
         """One thing with its content. What vanished meanwhile, and sockets, are left out."""
         kind = tar_writer.KINDS.get(stat.S_IFMT(found.stat.st_mode))
         if kind is None:
+            self.is_exact = False
             return
         try:
             if kind == FILE:
                 self._file(found, name)
             elif kind == SYMLINK:
                 target = os.readlink(found.name, dir_fd=found.folder)
-                self._add(tar_writer.header(name, kind, facts_of(found.stat), link=target))
+                self._head(name, kind, facts_of(found.stat), link=target)
             elif kind == FOLDER:
                 self._folder(found, name)
             elif not self._linked(found.stat, name):
-                self._add(tar_writer.header(name, kind, facts_of(found.stat)))
+                self._head(name, kind, facts_of(found.stat))
         except FileNotFoundError:
             return
         except OSError as exc:
@@ -75,7 +84,7 @@ class Packer:
             status = os.fstat(descriptor)
             if not stat.S_ISREG(status.st_mode) or self._linked(status, name):
                 return
-            self._add(tar_writer.header(name, FILE, facts_of(status), xattrs=_xattrs(descriptor)))
+            self._head(name, FILE, facts_of(status), xattrs=self._attributes(descriptor))
             self._content(descriptor, status.st_size)
         finally:
             os.close(descriptor)
@@ -99,10 +108,10 @@ class Packer:
     def _folder(self, found: Found, name: bytes) -> None:
         descriptor = os.open(found.name, OPEN_FOLDER, dir_fd=found.folder)
         try:
-            xattrs = _xattrs(descriptor)
+            xattrs = self._attributes(descriptor)
         finally:
             os.close(descriptor)
-        self._add(tar_writer.header(name.rstrip(b"/") + b"/", FOLDER, facts_of(found.stat), xattrs=xattrs))
+        self._head(name.rstrip(b"/") + b"/", FOLDER, facts_of(found.stat), xattrs=xattrs)
 
     def _linked(self, status: os.stat_result, name: bytes) -> bool:
         """Write a hard link when the same file was written before."""
@@ -111,12 +120,28 @@ class Packer:
         first = self._seen.setdefault((status.st_dev, status.st_ino), name)
         if first == name:
             return False
-        self._add(tar_writer.header(name, LINK, facts_of(status), link=first))
+        self._head(name, LINK, facts_of(status), link=first)
         return True
 
     def _mark(self, name: bytes, like: os.stat_result) -> None:
         """An empty file that says something by its name; owned by root, as Docker makes them."""
-        self._add(tar_writer.header(name, FILE, Facts(0o600, mtime=facts_of(like).mtime)))
+        self._head(name, FILE, Facts(0o600, mtime=facts_of(like).mtime))
+
+    def _head(
+        self, name: bytes, kind: bytes, facts: Facts, *, link: bytes = b"", xattrs: dict[bytes, bytes] | None = None
+    ) -> None:
+        if self._latest is not None and facts.mtime > self._latest:
+            facts, self.is_exact = facts._replace(mtime=self._latest), False
+        self.entries += 1
+        self.size += facts.size if kind == FILE else 0
+        self._add(tar_writer.header(name, kind, facts, link=link, xattrs=xattrs))
+
+    def _attributes(self, descriptor: int) -> dict[bytes, bytes]:
+        kept = attributes_of(descriptor)
+        if self.is_exact:
+            names = (os.fsencode(name) for name in os.listxattr(descriptor))
+            self.is_exact = all(name in kept or name.startswith(LEFT_ATTRIBUTES) for name in names)
+        return kept
 
     def _add(self, content: bytes) -> None:
         self._buffer += content
@@ -131,7 +156,7 @@ class Packer:
         self._buffer = bytearray()
 
 
-def _xattrs(descriptor: int) -> dict[bytes, bytes]:
+def attributes_of(descriptor: int) -> dict[bytes, bytes]:
     """The attributes that belong to the file, not to the host it lies on."""
     try:
         names = [os.fsencode(name) for name in os.listxattr(descriptor)]

@@ -11,14 +11,16 @@ import os
 from collections.abc import Callable
 from typing import Any
 
+from gantry_agent.engine.builder.ignore import Ignore
 from gantry_agent.engine.errors import EngineError
 
-from . import changes_walk, copying
+from . import changes_walk, copying, placing, stubs
 from .extract import ExtractError, Extractor, Limits
 from .packer import BUFFER, Packer
+from .selection import Fingerprint, Tree
 from .streams import Damaged, Input, Pipeline, prepare
 from .tar_reader import Source, TarError, TarReader
-from .views import enter, enter_view
+from .views import enter, enter_view, open_view
 from .walk import OPEN_FOLDER
 
 Job = dict[str, Any]
@@ -51,9 +53,18 @@ def pack_diff(job: Job) -> Job:
     """Write the folder `upper` to standard output as a layer on top of what `lowers` shows."""
     upper = os.open(job["upper"], OPEN_FOLDER)
     lowers = _enter_lowers(job)
-    packer = Packer(1)
+    packer = Packer(1, job.get("latest"))
     packer.changes(upper, lowers)
     packer.end()
+    return {"size": packer.size, "entries": packer.entries, "is_exact": packer.is_exact}
+
+
+def clear_stubs(job: Job) -> Job:
+    """Take empty places of mounts out of the folder `upper`."""
+    upper = os.open(job["upper"], OPEN_FOLDER)
+    lowers = _enter_lowers(job)
+    for path in sorted(job["paths"], reverse=True):
+        stubs.clear(upper, lowers, os.fsencode(path))
     return {}
 
 
@@ -95,6 +106,46 @@ def write_path(job: Job) -> Job:
     return {"entries": extractor.entries}
 
 
+def fingerprint(job: Job) -> Job:
+    """A digest of what the patterns of a COPY or ADD stand for."""
+    tree = _source_tree(job)
+    total = Fingerprint(tree)
+    for source in tree.chosen([os.fsencode(each) for each in job["sources"]]):
+        total.add(source, keeps_path=job["keeps_path"])
+    return {"digest": total.hexdigest(), "entries": total.count}
+
+
+def place(job: Job) -> Job:
+    """COPY and ADD: copy what the patterns stand for into the tree `target`."""
+    tree = _source_tree(job)
+    enter(job["target"])
+    sources = tree.chosen([os.fsencode(each) for each in job["sources"]])
+    order = placing.Order(
+        target=os.fsencode(job["place"]),
+        owner=copying.owner_of(job["owner"]) if job["owner"] else None,
+        mode=job["mode"],
+        keeps_owner=job["keeps_owner"],
+        keeps_path=job["keeps_path"],
+        unpacks=job["unpacks"],
+        latest=job["latest"],
+    )
+    placing.place(tree, sources, order, Limits(*job["limits"]))
+    return {}
+
+
+def make_folder(job: Job) -> Job:
+    """WORKDIR: the folder `path`, and those above it, in the tree `target`."""
+    enter(job["target"])
+    placing.make_folder(os.fsencode(job["path"]), latest=job["latest"])
+    return {}
+
+
+def _source_tree(job: Job) -> Tree:
+    """The tree to copy from; a stack is mounted for this worker alone."""
+    hidden, excludes = (Ignore.parse(job[name]) if job.get(name) else None for name in ("hidden", "excludes"))
+    return Tree(open_view(job["source"]), hidden, excludes)
+
+
 def _enter_lowers(job: Job) -> int:
     """A descriptor of the tree below the upper folder, -1 without one; this process' root is that tree, or empty."""
     if not job.get("lowers"):
@@ -108,10 +159,14 @@ JOBS: dict[str, Callable[[Job], Job]] = {
     "unpack": unpack,
     "pack-tree": pack_tree,
     "pack-diff": pack_diff,
+    "clear-stubs": clear_stubs,
     "changes": changes,
     "stat": stat_path,
     "read": read_path,
     "write": write_path,
+    "fingerprint": fingerprint,
+    "place": place,
+    "make-folder": make_folder,
 }
 
 

@@ -2,7 +2,7 @@
 
 An image is its configuration: the id is the configuration's digest. Tags and repository digests are names that point
 to it. An image whose last name went while a container still stands on it is hidden: neither listed nor found, but kept
-until that container is gone.
+until that container is gone. A step is what a build made on its way: found by its id, listed only by who asks for all.
 """
 
 import asyncio
@@ -55,6 +55,7 @@ SCHEMA = (
         image TEXT NOT NULL REFERENCES images (id) ON DELETE CASCADE,
         PRIMARY KEY (name, digest)
     ) STRICT""",
+    "CREATE TABLE IF NOT EXISTS steps (image TEXT PRIMARY KEY REFERENCES images (id) ON DELETE CASCADE) STRICT",
 )
 _ID_PREFIX = re.compile(r"(?:sha256:)?[0-9a-f]{1,64}\Z")
 _FULL_ID = re.compile(r"(?:sha256:)?[0-9a-f]{64}\Z")
@@ -72,6 +73,7 @@ class Image:
     added_at: int
     tagged_at: int
     hidden: bool
+    is_step: bool
     layers: tuple[Descriptor, ...]
     """The compressed layers its manifest names, lowest first. One may be missing from the blobs when another form of
     the same layer was here already: see `Images.descriptors`."""
@@ -124,8 +126,12 @@ class Images:
                 log.error("image %s cannot be used: %s", row["id"], exc.message)
 
     def all(self) -> list[Image]:
-        """Every image that is not hidden."""
-        return [image for image in self._images.values() if not image.hidden]
+        """Every image that is neither hidden nor a step."""
+        return [image for image in self._images.values() if not image.hidden and not image.is_step]
+
+    def steps(self) -> list[Image]:
+        """What builds made on their way."""
+        return [image for image in self._images.values() if image.is_step and not image.hidden]
 
     def hidden(self) -> list[Image]:
         """Images without a name that only containers keep."""
@@ -172,11 +178,18 @@ class Images:
 
     @whole
     async def add(
-        self, config: bytes, layers: Sequence[Descriptor], manifest: bytes | None = None, parent: str = ""
+        self,
+        config: bytes,
+        layers: Sequence[Descriptor],
+        manifest: bytes | None = None,
+        parent: str = "",
+        *,
+        is_step: bool = False,
     ) -> Digest:
         """Record an image whose layers are in the store; its id. It has no name yet.
 
         `layers`: the compressed blobs, lowest first, one for each diff id. `manifest`: the exact bytes it came with.
+        `is_step`: it is one unless it is here already as more than that.
         Raises InvalidArgument when they do not fit the configuration, Internal when a layer is not there.
         """
         parsed = ImageConfig.parse(config)
@@ -192,8 +205,10 @@ class Images:
                     if not self._layers.has(chain):
                         raise Internal(f"layer {chain} of image {image_id} is not in the store")
                 row = (image_id, parent, manifest_digest, time.time_ns())
+                here = self._images.get(image_id)
+                is_step = is_step and (here is None or here.hidden or here.is_step)
                 await self._database.write(
-                    lambda connection: _insert(connection, row, parsed.chain_ids, layers), durable=True
+                    lambda connection: _insert(connection, row, parsed.chain_ids, layers, is_step), durable=True
                 )
                 self._reload(image_id)
         return image_id
@@ -212,6 +227,14 @@ class Images:
             for changed in {before, digest_before, image_id} - {None}:
                 self._reload(str(changed))
         return before if before != image_id else None
+
+    @whole
+    async def promote(self, image_id: str) -> None:
+        """A step is an image like others from now on. Raises NotFound."""
+        async with self._changes:
+            if self.by_id(image_id).is_step:
+                await self._database.write(lambda connection: _promote(connection, image_id), durable=True)
+                self._reload(image_id)
 
     @whole
     async def untag(self, *references: Reference) -> None:
@@ -263,7 +286,11 @@ class Images:
         for names in (self._tags, self._digests):
             for gone in [name for name, held in names.items() if held == image_id]:
                 del names[gone]
-        rows = self._database.read("SELECT * FROM images WHERE id = ?", image_id)
+        rows = self._database.read(
+            "SELECT images.*, steps.image IS NOT NULL AS is_step FROM images"
+            " LEFT JOIN steps ON steps.image = images.id WHERE id = ?",
+            image_id,
+        )
         if not rows:
             self._images.pop(image_id, None)
             return
@@ -293,6 +320,7 @@ class Images:
             added_at=row["added_at"],
             tagged_at=row["tagged_at"],
             hidden=bool(row["hidden"]),
+            is_step=bool(row["is_step"]),
             layers=tuple(Descriptor(each["media_type"], Digest(each["blob"]), each["blob_size"]) for each in layers),
             size=sum(each["size"] for each in layers),
             tags=tuple(_named(each["name"], each["tag"], None) for each in tags),
@@ -318,6 +346,7 @@ def _insert(
     row: tuple[str, str, str | None, int],
     chains: Sequence[str],
     layers: Sequence[Descriptor],
+    is_step: bool,
 ) -> None:
     connection.execute(
         "INSERT INTO images (id, parent, manifest, added_at, tagged_at) VALUES (?, ?, ?, ?, 0)"
@@ -332,9 +361,18 @@ def _insert(
             for position, (chain, layer) in enumerate(zip(chains, layers, strict=True))
         ],
     )
+    if is_step:
+        connection.execute("INSERT OR IGNORE INTO steps (image) VALUES (?)", (row[0],))
+    else:
+        _promote(connection, row[0])
+
+
+def _promote(connection: sqlite3.Connection, image_id: str) -> None:
+    connection.execute("DELETE FROM steps WHERE image = ?", (image_id,))
 
 
 def _tag(connection: sqlite3.Connection, image_id: str, reference: Reference) -> None:
+    _promote(connection, image_id)
     if reference.tag:
         connection.execute(
             "INSERT INTO tags (name, tag, image) VALUES (?, ?, ?)"

@@ -1,0 +1,1 @@
+"""Images from Dockerfiles. `dockerfile` and `ignore` only read text: no disk, no network, no waiting."""

@@ -1,0 +1,124 @@
+"""Where a build's files come from: the tar in the request's body, or what `remote` names."""
+
+import asyncio
+import errno
+import os
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gantry_agent.engine.core import Engine
+from gantry_agent.engine.errors import InvalidArgument
+from gantry_agent.engine.images.layer import limits_of
+from gantry_agent.engine.layers.child import Child
+from gantry_agent.engine.layers.pack import View
+from gantry_agent.engine.runtime.rootfs import open_inside
+
+from . import fetching
+from .ignore import ignore_files
+from .options import DOCKERFILE, BuildOptions
+
+MAX_DOCKERFILE = 4 << 20  # bytes
+MAX_IGNORE = 1 << 20  # bytes
+
+
+@dataclass(frozen=True)
+class Context:
+    """The files of a build, unpacked below `folder`; nothing in it can lead out of it."""
+
+    folder: Path
+    ignore: str = ""
+    """What .dockerignore says."""
+    dockerfile: str = DOCKERFILE
+    """The Dockerfile's path."""
+
+    @property
+    def view(self) -> View:
+        return {"kind": "folder", "path": str(self.folder)}
+
+
+async def receive(engine: Engine, body: AsyncIterator[bytes], folder: Path, options: BuildOptions) -> Context:
+    """Unpack the request's tar, or what its `remote` names, into the new folder. Raises InvalidArgument and others."""
+    name = options.dockerfile.lstrip("/")
+    if options.remote:
+        if await _download(engine, options.remote, folder):
+            name = DOCKERFILE
+    else:
+        await _unpack(engine, body, folder)
+    for rules in ignore_files(name):
+        if text := await asyncio.to_thread(_text, folder, rules, MAX_IGNORE):
+            return Context(folder, text, name)
+    return Context(folder, dockerfile=name)
+
+
+async def _download(engine: Engine, address: str, folder: Path) -> bool:
+    """An archive, or one text, which is the Dockerfile then: whether it was that."""
+    facts: dict[str, Any] = {}
+    async with aclosing(fetching.content(engine.config, address, facts)) as chunks:
+        first = await anext(chunks, b"")
+        if facts.get("type", "").startswith("text/"):
+            text = first + b"".join([chunk async for chunk in chunks if len(first) <= MAX_DOCKERFILE])
+            await asyncio.to_thread(folder.mkdir, 0o755)
+            await asyncio.to_thread((folder / DOCKERFILE).write_bytes, text[: MAX_DOCKERFILE + 1])
+            return True
+
+        async def all_of() -> AsyncIterator[bytes]:
+            yield first
+            async for chunk in chunks:
+                yield chunk
+
+        await _unpack(engine, all_of(), folder)
+    return False
+
+
+async def _unpack(engine: Engine, body: AsyncIterator[bytes], folder: Path) -> None:
+    """Raises InvalidArgument for what is no tar."""
+    await asyncio.to_thread(folder.mkdir, 0o755)
+    job = {
+        "do": "write",
+        "view": {"kind": "folder", "path": str(folder)},
+        "path": "/",
+        "limits": list(limits_of(engine.config)),
+        "keeps_kinds": False,
+        "user": "",
+    }
+    size = 0
+    async with Child(job) as child:
+        async for chunk in body:
+            size += len(chunk)
+            await child.write(chunk)
+        try:
+            await child.finish()
+        except InvalidArgument as exc:
+            raise InvalidArgument(f"the build context is no tar archive that can be read: {exc.message}") from exc
+    if not size:
+        raise InvalidArgument("the request has no build context: send a tar archive, or name one by `remote`")
+
+
+async def dockerfile_of(context: Context, name: str) -> str:
+    """The Dockerfile's text, links followed inside the context. Raises InvalidArgument when there is none."""
+    text = await asyncio.to_thread(_text, context.folder, name, MAX_DOCKERFILE, missing_is_empty=False)
+    if not text.strip():
+        raise InvalidArgument(f"the Dockerfile ({name}) cannot be empty")
+    return text
+
+
+def _text(folder: Path, name: str, most: int, *, missing_is_empty: bool = True) -> str:
+    try:
+        descriptor = open_inside(folder, name, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
+    except OSError as exc:
+        if missing_is_empty and exc.errno in (errno.ENOENT, errno.ENOTDIR):
+            return ""
+        raise InvalidArgument(
+            f"Cannot locate specified Dockerfile: {name}: {os.strerror(exc.errno or 0).lower()} in the build context"
+        ) from exc
+    with os.fdopen(descriptor, "rb") as file:
+        try:
+            content = file.read(most + 1)
+        except IsADirectoryError as exc:
+            raise InvalidArgument(f"Cannot locate specified Dockerfile: {name} is a folder") from exc
+    if len(content) > most:
+        raise InvalidArgument(f"{name} has more than {most} bytes")
+    return content.decode(errors="surrogateescape")

@@ -1,0 +1,138 @@
+"""RUN --mount: what a step sees beside the image so far, and what of it stays for the next build."""
+
+import asyncio
+import os
+import posixpath
+import shutil
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from gantry_agent.engine.errors import InvalidArgument, Unsupported
+from gantry_agent.engine.layers import overlay
+from gantry_agent.engine.runtime.rootfs import open_inside
+from gantry_agent.engine.store import Image, files
+
+from .dockerfile import Mount
+from .dockerfile.instructions import Run
+from .filling import Files, fill_folder
+from .work import Work
+
+SCRIPTS = "/dev/pipes"  # where BuildKit puts a heredoc that is a script
+Find = Callable[[str], Awaitable[Image | None]]
+"""The image of `from=`: a stage's or another's; None for one that holds nothing."""
+
+
+@asynccontextmanager
+async def mounted(work: Work, run: Run, find: Find, folder: str) -> AsyncIterator[list[dict[str, Any]]]:
+    """The step's mounts as HostConfig.Mounts has them; targets count from the working `folder`.
+
+    Raises InvalidArgument, Unsupported.
+    """
+    async with AsyncExitStack() as stack:
+        found = []
+        for mount in run.mounts:
+            if made := await _made(work, mount, find, stack):
+                found.append({**made, "Target": posixpath.join(folder or "/", made["Target"])})
+        if script := run.script:
+            path = work.new_folder("script") / script.name
+            path.write_text(script.content)
+            path.chmod(0o755)
+            found.append(_bind(path, f"{SCRIPTS}/{script.name}", read_only=True))
+        yield found
+
+
+async def _made(work: Work, mount: Mount, find: Find, stack: AsyncExitStack) -> dict[str, Any] | None:
+    if mount.type == "tmpfs":
+        return {"Type": "tmpfs", "Target": mount.target, "TmpfsOptions": {"SizeBytes": mount.size}}
+    if mount.type == "secret":
+        return await _secret(work, mount)
+    if mount.type == "cache":
+        return await _cache(work, mount, find, stack)
+    if mount.type == "ssh":
+        raise Unsupported("ssh mounts are not supported by this engine: use a secret")
+    source = await _source(work, mount, find, stack)
+    if not mount.read_only:
+        source = await _scratch_copy(work, source, stack)
+    return _bind(source, mount.target, read_only=mount.read_only)
+
+
+async def _source(work: Work, mount: Mount, find: Find, stack: AsyncExitStack) -> Path:
+    """The file or folder of the host a bind shows; links on the way stay inside the stage or the context."""
+    base = work.context.folder
+    if mount.from_:
+        base = work.new_folder("bind")
+        image = await find(mount.from_)
+        links = work.engine.store.images.stack(image.id) if image else []
+        await overlay.view(links, work.engine.layout.links, base)
+        stack.push_async_callback(overlay.unmount, base)
+    return await asyncio.to_thread(_inside, base, mount.source or "/")
+
+
+def _inside(base: Path, path: str) -> Path:
+    try:
+        descriptor = open_inside(base, path, os.O_PATH)
+    except OSError as exc:
+        raise InvalidArgument(f"mount source {path}: {os.strerror(exc.errno or 0).lower()}") from exc
+    try:
+        return Path(os.readlink(f"/proc/self/fd/{descriptor}"))
+    finally:
+        os.close(descriptor)
+
+
+async def _scratch_copy(work: Work, source: Path, stack: AsyncExitStack) -> Path:
+    """`rw`: what is written is seen by the step alone."""
+    folder = work.new_folder("rw")
+    if not source.is_dir():
+        copied = folder / source.name
+        await asyncio.to_thread(shutil.copy2, source, copied)
+        return copied
+    merged = folder / "merged"
+    await overlay.mount_on(source, folder / "upper", folder / "work", merged)
+    stack.push_async_callback(overlay.unmount, merged)
+    return merged
+
+
+async def _cache(work: Work, mount: Mount, find: Find, stack: AsyncExitStack) -> dict[str, Any]:
+    caches = work.engine.caches
+    name = mount.id or mount.target
+    folder = await stack.enter_async_context(caches.use(work.options.tenant, name, mount.sharing))
+    if not folder.exists():
+        new = files.temporary(work.engine.layout.tmp, "cache")
+        await asyncio.to_thread(new.mkdir)
+        if mount.from_:
+            image = await find(mount.from_)
+            await fill_folder(work.engine, new, Files(work.stack(image), (mount.source or "/",)))
+        mode = 0o755 if mount.mode is None else mount.mode
+        await asyncio.to_thread(_place, new, folder, mode, mount.uid or 0, mount.gid or 0)
+    return _bind(folder, mount.target, read_only=mount.read_only)
+
+
+def _place(new: Path, folder: Path, mode: int, uid: int, gid: int) -> None:
+    folder.parent.mkdir(mode=0o711, exist_ok=True)
+    new.chmod(mode)
+    os.chown(new, uid, gid)
+    try:
+        new.rename(folder)
+    except OSError:  # another step of another build was quicker
+        files.remove_tree(new)
+
+
+async def _secret(work: Work, mount: Mount) -> dict[str, Any] | None:
+    """A file in memory, gone with the build."""
+    name = mount.id or mount.source or mount.target.rpartition("/")[2]
+    if mount.env is not None:
+        raise Unsupported("secrets as variables are not supported by this engine: mount the secret as a file")
+    content = work.options.secrets.get(name)
+    if content is None:
+        if mount.required:
+            raise InvalidArgument(f"secret {name}: not found; give it with the build")
+        return None
+    mode = 0o400 if mount.mode is None else mount.mode
+    path = await asyncio.to_thread(work.secret_file, content, mode, mount.uid or 0, mount.gid or 0)
+    return _bind(path, mount.target or f"/run/secrets/{name}", read_only=True)
+
+
+def _bind(source: Path, target: str, *, read_only: bool) -> dict[str, Any]:
+    return {"Type": "bind", "Source": str(source), "Target": target, "ReadOnly": read_only}

@@ -1,0 +1,110 @@
+"""RUN: a container of the image so far runs the command, and what it wrote becomes a layer."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from gantry_agent.engine.containers import logs
+from gantry_agent.engine.containers.files import lowers_of, upper_of
+from gantry_agent.engine.containers.log_records import Wanted
+from gantry_agent.engine.containers.model import Container
+from gantry_agent.engine.core import Engine
+from gantry_agent.engine.errors import EngineError
+from gantry_agent.engine.images.adopting import adopt
+from gantry_agent.engine.oci import Descriptor, Digest
+from gantry_agent.engine.store import Image
+
+from .output import Output
+
+LABEL = "io.gantry.build"
+
+
+class CommandFailed(EngineError):
+    """The command of a RUN ended with another code than 0."""
+
+    status = 500
+
+    def __init__(self, message: str, code: int) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+@dataclass(frozen=True)
+class Command:
+    """What a RUN runs, and where."""
+
+    words: Sequence[str]
+    shown: str
+    """As an error names it."""
+    env: Sequence[str] = ()
+    """Build arguments, beside the image's own variables."""
+    host: Mapping[str, Any] = field(default_factory=dict)
+    """Fields of HostConfig."""
+    stubs: Sequence[str] = ()
+    """Where something was mounted: places made for that are no change of the image."""
+    latest: int | None = None
+    """The newest time a file may have, in seconds."""
+
+
+async def run(
+    engine: Engine, image: Image, command: Command, output: Output, *, keeps_container: bool
+) -> tuple[Digest, Descriptor] | None:
+    """Run the command on `image`; the new layer's diff id and blob, None when nothing was changed.
+
+    `keeps_container`: leave it, stopped, for somebody to look at. A cancelled step leaves none.
+
+    Raises CommandFailed, and what creating and starting a container raise.
+    """
+    async with _container(engine, image, command, keeps=keeps_container) as container:
+        output.say(f" ---> Running in {container.id[:12]}\n")
+        code = await _to_its_end(engine, container, output)
+        if code:
+            raise CommandFailed(f"The command '{command.shown}' returned a non-zero code: {code}", code)
+        links = engine.store.images.stack(image.id)
+        lowers = lowers_of(engine.layout, container, links)
+        parent = image.chains[-1] if image.chains else None
+        upper = upper_of(engine.layout, container)
+        made = await adopt(engine, upper, lowers, parent, stubs=command.stubs, latest=command.latest)
+        if not keeps_container:
+            output.say(f"Removing intermediate container {container.id[:12]}\n")
+    return made
+
+
+@asynccontextmanager
+async def _container(engine: Engine, image: Image, command: Command, *, keeps: bool) -> AsyncIterator[Container]:
+    """The step's container, removed in the end."""
+    body = {
+        "Image": str(image.id),
+        "Cmd": list(command.words),
+        "Entrypoint": [""],
+        "Env": list(command.env),
+        "Healthcheck": {"Test": ["NONE"]},
+        "Labels": {LABEL: "step"},
+        "HostConfig": dict(command.host),
+    }
+    container, _ = await engine.containers.create("", body)
+    try:
+        yield container
+    except asyncio.CancelledError:
+        keeps = False
+        raise
+    finally:
+        if not keeps:
+            await asyncio.shield(engine.containers.remove(container, force=True, volumes=True))
+
+
+async def _to_its_end(engine: Engine, container: Container, output: Output) -> int:
+    """Start it, pass on what it prints, wait; its exit code."""
+    log = engine.following.log(container)
+    log.touch(mode=0o600)
+    wanted = Wanted(joins=False)
+    place = await logs.place(log, wanted)
+    with engine.following.lives.of(container, waits=True) as life:
+        await engine.containers.start(container)
+        pieces = logs.read(place, wanted, life=life, watcher=engine.following.watcher)
+        async with aclosing(pieces):
+            async for data in pieces:
+                await output.frames(data)
+    return await engine.containers.wait(container)

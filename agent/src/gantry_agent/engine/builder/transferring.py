@@ -1,0 +1,124 @@
+"""COPY and ADD: where their files come from, how history tells of them, and what they become."""
+
+import asyncio
+import posixpath
+import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from gantry_agent.engine.errors import InvalidArgument
+from gantry_agent.engine.store import Image
+
+from . import fetching, settings
+from .dockerfile import InlineFile, Mount
+from .dockerfile import instructions as the
+from .documents import note
+from .filling import Files, Placing, fill, fingerprint
+from .work import Work
+
+if TYPE_CHECKING:
+    from .stage import StageBuild
+
+MODE = re.compile(r"[0-7]{1,5}\Z")
+
+
+async def transfer(stage: "StageBuild", it: the.Transfer) -> None:
+    """One COPY or ADD, from the cache or done. Raises InvalidArgument."""
+    parts = await _parts(stage, it)
+    config = stage.config
+    place = _destination(config, it.destination)
+    digests = [await fingerprint(each) for each in parts]
+    what = (digests[0] if len(digests) == 1 else "") or "+".join(digests)
+    kind = "multi" if len(digests) > 1 or len(parts[0].patterns) > 1 else "file"
+    owner = f"--chown={it.chown} " if it.chown else ""
+    text = note(settings.shell_of(config), f"{it.name} {owner}{kind}:{what} in {place} ")
+    key = stage.key(text, _flags(it))
+    if await stage.cached(key, config):
+        return
+    is_folder = kind == "multi"
+    placing = Placing(
+        place=place + "/" if is_folder and not place.endswith("/") else place,
+        owner=it.chown,
+        mode=_mode(it.chmod),
+        keeps_owner=isinstance(it, the.Copy) and bool(it.from_),
+        unpacks=isinstance(it, the.Add) and it.unpack is not False,
+        latest=stage.work.epoch,
+        is_link=it.link,
+    )
+    layer = await fill(stage.work.engine, stage.image, [(each, placing) for each in parts])
+    await stage.commit(key, config, layer)
+
+
+async def mounted_fingerprint(stage: "StageBuild", mount: Mount) -> str:
+    """A digest of what a bind mount of RUN shows."""
+    if mount.from_:
+        image = await stage.of(mount.from_)
+        return await fingerprint(Files(stage.work.stack(image), (mount.source or "/",)))
+    context = stage.work.context
+    return await fingerprint(Files(context.view, (mount.source or "/",), hidden=context.ignore))
+
+
+async def _parts(stage: "StageBuild", it: the.Transfer) -> list[Files]:
+    """The files by where they come from: a stage or the context, addresses, and those written in the Dockerfile."""
+    work, excludes = stage.work, "\n".join(it.exclude)
+    paths, addresses = list(it.sources), []
+    if isinstance(it, the.Add):
+        addresses = [each for each in paths if fetching.is_remote(each)]
+        paths = [each for each in paths if each not in addresses]
+    found = []
+    if paths:
+        keeps_path = isinstance(it, the.Copy) and it.parents
+        if isinstance(it, the.Copy) and it.from_:
+            view, hidden = work.stack(await _image(stage, it.from_)), ""
+        else:
+            view, hidden = work.context.view, work.context.ignore
+        found.append(Files(view, tuple(paths), hidden, excludes, keeps_path))
+    for each in addresses:
+        checksum = it.checksum if isinstance(it, the.Add) else ""
+        found.append(await fetching.fetch(work, each, checksum))
+    if it.files:
+        found.append(await asyncio.to_thread(_written, work, it.files))
+    return found
+
+
+async def _image(stage: "StageBuild", name: str) -> Image | None:
+    return await stage.of(name)
+
+
+def _written(work: Work, inline: Sequence[InlineFile]) -> Files:
+    """Heredocs as files. Blocks."""
+    folder = work.new_folder("inline")
+    names = []
+    for each in inline:
+        name = posixpath.basename(each.name)
+        if name in ("", ".", ".."):
+            raise InvalidArgument(f"a file cannot be called {each.name!r}")
+        (folder / name).write_text(each.content, errors="surrogateescape")
+        (folder / name).chmod(0o644)
+        names.append(re.sub(r"([*?\[\\])", r"\\\1", name))
+    return Files({"kind": "folder", "path": str(folder)}, tuple(names))
+
+
+def _destination(config: settings.Config, path: str) -> str:
+    """Absolute, counted from the working folder; a slash or /. at its end, which means a folder, stays a slash."""
+    whole = settings.working_folder(config, path)
+    is_folder = path.endswith("/") or posixpath.basename(path) in (".", "..")
+    return whole + "/" if is_folder and whole != "/" else whole
+
+
+def _flags(it: the.Transfer) -> str:
+    """What decides the outcome and is not in the line of history."""
+    told = {"chmod": it.chmod, "link": it.link, "exclude": it.exclude}
+    if isinstance(it, the.Copy):
+        told["parents"] = it.parents
+    if isinstance(it, the.Add):
+        told["unpack"] = it.unpack
+    return " ".join(f"{name}={value}" for name, value in told.items() if value not in ("", False, (), None))
+
+
+def _mode(text: str) -> int | None:
+    if not text:
+        return None
+    if not MODE.match(text):
+        raise InvalidArgument(f"invalid chmod parameter: {text!r}: expected an octal number such as 755")
+    return int(text, 8) & 0o7777
