@@ -28,7 +28,14 @@ BUILDERS: dict[str, Callable[[], ByEngine | ByBuildah]] = {
     DOCKER: lambda: ByDocker(Dockerd()),
     BUILDAH: ByBuildah,
 }
-USUAL: dict[str, dict[str, str]] = {DOCKER: {}, BUILDAH: {}}
+_STOOD = "what its chroot's mounts stood on stays in the image"
+USUAL: dict[str, dict[str, str]] = {
+    DOCKER: {},
+    BUILDAH: {
+        f"file {each}": _STOOD
+        for each in ("dev", "etc", "proc", "run", "sys", "etc/hosts", "etc/hostname", "etc/resolv.conf")
+    },
+}
 """Differences that any row may have, and why."""
 
 

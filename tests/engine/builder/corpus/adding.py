@@ -3,16 +3,17 @@
 import bz2
 import gzip
 import lzma
+import tarfile
 
-from tests.engine.builder.corpus.row import row
-from tests.engine.tars import entry, folder, hard_link, symlink, tar_of
+from tests.engine.builder.corpus.row import BUILDAH, DOCKER, row
+from tests.engine.tars import entry, folder, symlink, tar_of
 
 ARCHIVE = tar_of(
     [
         folder("t", mode=0o750, uid=7, gid=8),
         entry("t/f", b"f\n", mode=0o4750, uid=7, gid=8),
         symlink("t/l", "f"),
-        hard_link("t/h", "t/f"),
+        entry("t/h", type=tarfile.LNKTYPE, linkname="t/f", mode=0o4750, uid=7, gid=8),
         entry("top", b"top\n", mode=0o600),
         folder("empty", mode=0o1777),
     ]
@@ -38,9 +39,27 @@ ROWS = (
         {"no.tar": "text\n", "some.gz": gzip.compress(b"text\n", mtime=0)},
     ),
     row("add-empty-archive", "FROM base:1\nADD e.tar /x/\n", {"e.tar": tar_of([])}),
-    row("add-archive-chown", "FROM base:1\nADD --chown=3:4 a.tar /x/\n", ARCHIVES),
-    row("add-archive-over", "FROM base:1\nRUN mkdir -p /x/t /x/top && echo > /x/t/kept\nADD a.tar /x\n", ARCHIVES),
-    row("add-archive-names", "FROM base:1\nADD u.tar /x/y/\n", {"u.tar": UPWARDS}),
+    row(
+        "add-archive-chown",
+        "FROM base:1\nADD --chown=3:4 a.tar /x/\n",
+        ARCHIVES,
+        differs={DOCKER: {"file x": "Docker makes the folder for an archive root's"}},
+    ),
+    row(
+        "add-archive-over",
+        "FROM base:1\nRUN mkdir -p /x/t /x/top && echo > /x/t/kept\nADD a.tar /x\n",
+        ARCHIVES,
+        fails=True,
+        differs={
+            DOCKER: {
+                "fails": "replaces what is in the way; here, as in BuildKit, nothing of another kind is overwritten"
+            },
+            BUILDAH: {
+                "fails": "replaces what is in the way; here, as in BuildKit, nothing of another kind is overwritten"
+            },
+        },
+    ),
+    row("add-archive-names", "FROM base:1\nADD u.tar /x/y/\n", {"u.tar": UPWARDS}, fails=True),
     row("add-archives-by-wildcard", "FROM base:1\nADD a.tar.* /x/\n", ARCHIVES),
     row("add-archive-in-a-folder", "FROM base:1\nADD d /x/\n", {"d/a.tar": ARCHIVE}),
     row("copy-archive", "FROM base:1\nCOPY a.tar /x/\n", ARCHIVES),

@@ -21,7 +21,7 @@ BUILDAH_SECONDS = 60
 class Opinion(Protocol):
     """A builder; a context manager."""
 
-    def outcome(self, row: Row) -> Outcome:
+    def outcome(self, it: Row) -> Outcome:
         """What it makes of a row."""
 
 
@@ -39,11 +39,11 @@ class ByEngine:
     def __exit__(self, *exc: object) -> None:
         self.engine.__exit__(*exc)
 
-    def outcome(self, row: Row) -> Outcome:
-        if row.base and (failed := self._build(row, row.base, f"{row.name}:1")).error:
+    def outcome(self, it: Row) -> Outcome:
+        if it.base and (failed := self._build(it, it.base, f"{it.name}:1")).error:
             return Outcome(failed.error)
-        built = self._build(row, row.dockerfile, f"{row.name}:2", target=row.target)
-        return Outcome(built.error) if built.error else outcome.read(self._saved(built.image))
+        built = self._build(it, it.dockerfile, name := f"{it.name}:2", target=it.target)
+        return Outcome(built.error) if built.error else outcome.read(self._saved(name))
 
     def _build(self, it: Row, dockerfile: str, name: str, **query: Any) -> Built:
         tar = row.context(dockerfile, it.files)
@@ -116,7 +116,16 @@ class ByBuildah:
         args = [f"--build-arg={name}={value}" for name, value in it.args.items()]
         target = [f"--target={it.target}"] if it.target and tag == "2" else []
         done = self._run(
-            *("build", "-q", "--isolation=chroot", "--pull-never", "--format=docker", *args, *target),
+            *(
+                "build",
+                "-q",
+                "--isolation=chroot",
+                "--pull-never",
+                "--format=docker",
+                "--identity-label=false",
+                *args,
+                *target,
+            ),
             *(f"--file={folder}/{file}", f"--tag=localhost/{it.name}:{tag}", str(folder)),
         )
         return (done.stderr.strip() or "failed") if done.returncode else ""

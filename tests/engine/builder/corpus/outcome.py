@@ -18,7 +18,7 @@ KEYS = (
 )
 SHORT = 200  # bytes of a file that differences show
 WHITEOUT, OPAQUE = ".wh.", ".wh..wh..opq"
-DIGEST = re.compile(r"\b(file|dir|multi):[0-9a-f+]+")
+DIGEST = re.compile(r"(--chown=\S*?)? ?(file|dir|multi):[0-9a-f+]+")  # Docker forgets the space behind --chown
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ def read(archive: bytes) -> Outcome:
             _apply(tree, _layer(content(name)))
     config = {key: document["config"].get(key) or None for key in KEYS}
     history = tuple(
-        (DIGEST.sub(r"\1:…", each.get("created_by", "")), not each.get("empty_layer"))
+        (DIGEST.sub(r"\1 \2:…", each.get("created_by", "")), not each.get("empty_layer"))
         for each in document.get("history") or ()
     )
     return Outcome("", _grouped(tree), config, history)

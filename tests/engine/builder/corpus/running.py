@@ -1,6 +1,6 @@
 """RUN: what it deletes and replaces, who runs it, what it sees, and volumes."""
 
-from tests.engine.builder.corpus.row import NEWER_THAN_DOCKER, row
+from tests.engine.builder.corpus.row import BUILDAH, NEWER_THAN_DOCKER, row
 
 ROWS = (
     row(
@@ -11,7 +11,8 @@ ROWS = (
     row("run-missing-program", 'FROM base:1\nRUN ["/none"]\n', fails=True),
     row(
         "deleted",
-        "FROM base:1\nRUN mkdir -p /d/e; echo > /d/f; echo > /d/e/g; echo > /x\nRUN rm /d/f /x /etc/group; rm -r /d/e\n",
+        "FROM base:1\nRUN mkdir -p /d/e; echo > /d/f; echo > /d/e/g; echo > /x\n"
+        "RUN rm /d/f /x /etc/group; rm -r /d/e\n",
     ),
     row("deleted-folder", "FROM base:1\nRUN mkdir -p /d/e && echo > /d/e/f\nRUN rm -r /d\n"),
     row(
@@ -56,6 +57,7 @@ ROWS = (
         """,
         {"f": "f\n"},
         unknown=NEWER_THAN_DOCKER,
-        makes={"bound": "-rw-r--r-- 0:0 f\n", "staged": "-rw-r--r-- 0:0 stage\n", "t/gone": "", "c/gone": ""},
+        makes={"bound": "-rw-r--r-- 0:0 f", "staged": "-rw-r--r-- 0:0 stage", "t/gone": "", "c/gone": ""},
+        differs={BUILDAH: {"file m": "buildah leaves the folder a mount stood on"}},
     ),
 )

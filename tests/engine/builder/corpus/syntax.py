@@ -1,6 +1,6 @@
 """How a Dockerfile is written: white space, escapes, comments, directives, heredocs."""
 
-from tests.engine.builder.corpus.row import NEWER_THAN_BOTH, row
+from tests.engine.builder.corpus.row import BUILDAH, DOCKER, NEWER_THAN_BOTH, row
 
 ROWS = (
     row(
@@ -43,6 +43,9 @@ ROWS = (
             two\\three > /x
         LABEL path="c:\\x\\"
         """,
+        differs={
+            BUILDAH: {"fails": "buildah expands variables with a backslash for the escape, whatever the directive says"}
+        },
     ),
     row(
         "directives-and-no-directives",
@@ -53,6 +56,11 @@ ROWS = (
         # escape=\\
         ENV A=a`$B B=2
         """,
+        differs={
+            BUILDAH: {
+                "config Env": "buildah expands variables with a backslash for the escape, whatever the directive says"
+            }
+        },
     ),
     row("byte-order-mark", "\ufeffFROM base:1\nENV A=1\n"),
     row(
@@ -62,6 +70,15 @@ ROWS = (
         CMD ['a', 'b']
         ENTRYPOINT [ "x" ] y
         """,
+        differs={
+            DOCKER: {
+                "config Entrypoint": "reads the list and forgets what follows it; here it is no list, so a shell's line",
+                "history 3": "reads the list and forgets what follows it; here it is no list, so a shell's line",
+            },
+            BUILDAH: {
+                "config Entrypoint": "reads the list and forgets what follows it; here it is no list, so a shell's line"
+            },
+        },
     ),
     row("json-unicode", 'FROM base:1\nCMD ["é", "\\u00e9", "a\\tb", "\\"q\\"", ""]\n'),
     row("utf-8", "FROM base:1\nENV GREETING=grüß\nLABEL ключ=значение\nRUN echo $GREETING > /ö\n"),
@@ -80,7 +97,7 @@ ROWS = (
         EOF
         """,
         unknown=NEWER_THAN_BOTH,
-        makes={"one": "-rw-r--r-- 0:0 one\n", "two": "-rw-r--r-- 0:0 /tmp\n"},
+        makes={"one": "-rw-r--r-- 0:0 one", "two": "-rw-r--r-- 0:0 /tmp"},
     ),
     row(
         "heredoc-of-a-command",
@@ -93,7 +110,7 @@ ROWS = (
         \tB
         """,
         unknown=NEWER_THAN_BOTH,
-        makes={"x": "-rw-r--r-- 0:0 a 2\n", "y": "-rw-r--r-- 0:0 indented $HOME\n"},
+        makes={"x": "-rw-r--r-- 0:0 a 2", "y": "-rw-r--r-- 0:0 indented $HOME"},
     ),
     row(
         "heredoc-files",
@@ -114,10 +131,10 @@ ROWS = (
         unknown=NEWER_THAN_BOTH,
         makes={
             "made": "drwxr-xr-x 7:8",
-            "made/EOF": "-rw-r--r-- 7:8 hello world\n",
-            "made/RAW": "-rw-r--r-- 7:8 hello $NAME\n",
-            "made/TABS": "-rw-r--r-- 7:8 in\n",
-            "one": "-rw-r--r-- 0:0 1\n",
+            "made/EOF": "-rw-r--r-- 7:8 hello world",
+            "made/RAW": "-rw-r--r-- 7:8 hello $NAME",
+            "made/TABS": "-rw-r--r-- 7:8 in",
+            "one": "-rw-r--r-- 0:0 1",
         },
     ),
 )
