@@ -45,7 +45,6 @@ ROWS = (
         "FROM base:1\nRUN mkdir -p /t/x\nCOPY d /t\n",
         SOME,
         fails=True,
-        fails=True,
         differs={
             DOCKER: {
                 "fails": "replaces what is in the way; here, as in BuildKit, nothing of another kind is overwritten"
@@ -59,7 +58,6 @@ ROWS = (
         "folder-onto-file-within",
         "FROM base:1\nRUN mkdir /t; echo > /t/e\nCOPY d /t\n",
         SOME,
-        fails=True,
         fails=True,
         differs={
             DOCKER: {

@@ -72,11 +72,11 @@ ROWS = (
         """,
         differs={
             DOCKER: {
-                "config Entrypoint": "reads the list and forgets what follows it; here it is no list, so a shell's line",
-                "history 3": "reads the list and forgets what follows it; here it is no list, so a shell's line",
+                "config Entrypoint": "reads the list and forgets what follows; here it is a shell's line",
+                "history 3": "reads the list and forgets what follows; here it is a shell's line",
             },
             BUILDAH: {
-                "config Entrypoint": "reads the list and forgets what follows it; here it is no list, so a shell's line"
+                "config Entrypoint": "reads the list and forgets what follows; here it is a shell's line"
             },
         },
     ),
