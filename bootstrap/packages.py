@@ -118,6 +118,7 @@ ENGINE_WISHES = (
 TEST_NEEDS = (
     Need("docker.io", "an engine to test on", program("dockerd")),
     Need("podman", "an engine to test on", program("podman")),
+    Need("buildah", "a third opinion on builds", program("buildah")),
     _CRUN,
     Need("runc", "runs containers", program("runc")),
     _CONMON,

@@ -59,12 +59,13 @@ class Placing:
 
 
 async def fingerprint(chosen: Files) -> str:
-    """The digest of all that is chosen: names, modes, owners, contents; no times.
+    """A kind (file, dir, multi) and the digest of all that is chosen: names, modes, owners, contents; no times.
 
     Raises InvalidArgument for a pattern that stands for nothing.
     """
     async with Child({"do": "fingerprint", **chosen.job()}) as child:
-        return str((await child.finish())["digest"])
+        found = await child.finish()
+        return f"{found['kind']}:{found['digest']}"
 
 
 async def fill(engine: Engine, image: Image | None, parts: Sequence[tuple[Files, Placing]]) -> Layer | None:

@@ -110,8 +110,20 @@ def _healthcheck(config: Config, it: the.Healthcheck) -> str:
         **{name: value for name, value in lengths.items() if value},
         **({"Retries": it.retries} if it.retries else {}),
     }
-    times = " ".join(f'"{value / SECOND:g}s"' for value in (it.interval, it.timeout, it.start_period))
+    times = " ".join(f'"{_duration(value)}"' for value in (it.interval, it.timeout, it.start_period))
     return f"HEALTHCHECK &{{{_quoted(it.test)} {times} '\\x{it.retries:02x}'}}"
+
+
+def _duration(nanoseconds: int) -> str:
+    """As Go prints it (time.Duration.String): 1h1m0s, 3.5s, 0s; below a second in milliseconds."""
+    if 0 < nanoseconds < SECOND:
+        return f"{nanoseconds / 10**6:g}ms"
+    minutes, rest = divmod(nanoseconds, 60 * SECOND)
+    hours, minutes = divmod(minutes, 60)
+    seconds = f"{rest / SECOND:.9f}".rstrip("0").rstrip(".") + "s"
+    if hours:
+        return f"{hours}h{minutes}m{seconds}"
+    return f"{minutes}m{seconds}" if minutes else seconds
 
 
 def _shell(config: Config, it: the.Shell) -> str:

@@ -120,25 +120,25 @@ class StageBuild:
 
     async def _arg(self, instruction: the.Arg, escape: str) -> None:
         found = arg_values(instruction, self.env, self.work.given, self._outer, escape)
+        defaults = arg_values(instruction, self.env, {}, {}, escape)
         for name, value in found:
             if value is not None:
                 self.args[name] = value
-        words = " ".join(name if default is None else f"{name}={default}" for name, default in instruction.pairs)
+        words = " ".join(name if default is None else f"{name}={default}" for name, default in defaults)
         await self.commit(self.key(note(settings.shell_of(self.config), f" ARG {words}")), self.config)
 
     async def _setting(self, instruction: Instruction) -> None:
         if isinstance(instruction, the.Maintainer):
             self._author = instruction.author
-        shell = settings.shell_of(self.config)
         config, words = settings.changed(self.config, instruction, keeps_command=self._has_command)
         self._has_command |= isinstance(instruction, the.Cmd)
         settings.check_env(config)
-        await self.commit(self.key(note(shell, f" {words}")), config)
+        await self.commit(self.key(note(settings.shell_of(config), f" {words}")), config)
 
     async def _workdir(self, instruction: the.Workdir) -> None:
         path = settings.working_folder(self.config, instruction.path)
         config = {**self.config, "WorkingDir": path}
-        key = self.key(note(settings.shell_of(self.config), f" WORKDIR {path}"))
+        key = self.key(note(settings.shell_of(self.config), f"WORKDIR {path}"))
         if not await self.cached(key, config):
             layer = await make_folder(self.work.engine, self.image, path, self.work.epoch)
             await self.commit(key, config, layer)

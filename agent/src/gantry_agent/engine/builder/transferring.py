@@ -27,15 +27,14 @@ async def transfer(stage: "StageBuild", it: the.Transfer) -> None:
     parts = await _parts(stage, it)
     config = stage.config
     place = _destination(config, it.destination)
-    digests = [await fingerprint(each) for each in parts]
-    what = (digests[0] if len(digests) == 1 else "") or "+".join(digests)
-    kind = "multi" if len(digests) > 1 or len(parts[0].patterns) > 1 else "file"
+    prints = [await fingerprint(each) for each in parts]
+    what = prints[0] if len(prints) == 1 else "multi:" + "+".join(each.partition(":")[2] for each in prints)
     owner = f"--chown={it.chown} " if it.chown else ""
-    text = note(settings.shell_of(config), f"{it.name} {owner}{kind}:{what} in {place} ")
+    text = note(settings.shell_of(config), f"{it.name} {owner}{what} in {it.destination} ")
     key = stage.key(text, _flags(it))
     if await stage.cached(key, config):
         return
-    is_folder = kind == "multi"
+    is_folder = what.startswith("multi:")
     placing = Placing(
         place=place + "/" if is_folder and not place.endswith("/") else place,
         owner=it.chown,

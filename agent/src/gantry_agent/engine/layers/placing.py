@@ -9,7 +9,7 @@ import os
 import posixpath
 import stat
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from . import copying
 from .extract import ExtractError, Limits
@@ -173,15 +173,23 @@ def _is_archive(tree: Tree, source: Source) -> bool:
 
 
 def _archive(tree: Tree, source: Source, order: Order, limits: Limits) -> None:
-    """The contents of a local archive. Owners are the archive's unless --chown says otherwise."""
+    """The contents of a local archive. Owners are the archive's; --chown is for the folders made for it (BuildKit)."""
     target = _enter(order.target, order)
     file = tree.open(source)
     try:
         given = Input(file)
-        extractor = Placer(limits, order, target)
+        extractor = Placer(limits, replace(order, owner=None), target)
         extractor.extract(TarReader(TarSource(Pipeline(given, limits, prepare(given)).more)))
     finally:
         os.close(file)
+
+
+def new_owner(text: str) -> tuple[int, int]:
+    """The ids that --chown means. A number alone is the group too, a name alone brings the group of its user.
+
+    Raises ExtractError.
+    """
+    return copying.owner_of(f"{text}:{text}" if text.isdigit() else text)
 
 
 def make_folder(target: bytes, *, owner: tuple[int, int] = (0, 0), latest: int | None = None) -> bytes:

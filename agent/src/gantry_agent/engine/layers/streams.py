@@ -4,6 +4,7 @@ import hashlib
 import os
 import threading
 from collections.abc import Callable, Iterator
+from importlib import import_module
 from queue import SimpleQueue
 from typing import Any, Generic, TypeVar
 
@@ -67,6 +68,12 @@ def prepare(source: Input) -> Callable[[], Iterator[bytes]]:
 
         return lambda: _with_object(source, bz2.BZ2Decompressor, OSError, "bzip2")
     return lambda: iter(source.read, b"")
+
+
+def import_all() -> None:
+    """Import what any archive may need, for a worker that meets archives when nothing can be imported any more."""
+    for name in ("bz2", "lzma", "zstandard"):
+        import_module(name)
 
 
 Item = TypeVar("Item")

@@ -18,7 +18,7 @@ from . import changes_walk, copying, placing, stubs
 from .extract import ExtractError, Extractor, Limits
 from .packer import BUFFER, Packer
 from .selection import Fingerprint, Tree
-from .streams import Damaged, Input, Pipeline, prepare
+from .streams import Damaged, Input, Pipeline, import_all, prepare
 from .tar_reader import Source, TarError, TarReader
 from .views import enter, enter_view, open_view
 from .walk import OPEN_FOLDER
@@ -107,22 +107,26 @@ def write_path(job: Job) -> Job:
 
 
 def fingerprint(job: Job) -> Job:
-    """A digest of what the patterns of a COPY or ADD stand for."""
+    """A digest of what the patterns of a COPY or ADD stand for, and whether that is a file, a folder or several."""
     tree = _source_tree(job)
     total = Fingerprint(tree)
-    for source in tree.chosen([os.fsencode(each) for each in job["sources"]]):
+    sources = tree.chosen([os.fsencode(each) for each in job["sources"]])
+    for source in sources:
         total.add(source, keeps_path=job["keeps_path"])
-    return {"digest": total.hexdigest(), "entries": total.count}
+    kind = "multi" if len(sources) > 1 else "dir" if sources[0].is_folder else "file"
+    return {"digest": total.hexdigest(), "kind": kind, "entries": total.count}
 
 
 def place(job: Job) -> Job:
     """COPY and ADD: copy what the patterns stand for into the tree `target`."""
     tree = _source_tree(job)
+    if job["unpacks"]:
+        import_all()
     enter(job["target"])
     sources = tree.chosen([os.fsencode(each) for each in job["sources"]])
     order = placing.Order(
         target=os.fsencode(job["place"]),
-        owner=copying.owner_of(job["owner"]) if job["owner"] else None,
+        owner=placing.new_owner(job["owner"]) if job["owner"] else None,
         mode=job["mode"],
         keeps_owner=job["keeps_owner"],
         keeps_path=job["keeps_path"],
