@@ -24,7 +24,7 @@ from tests.support.engines import Dockerd, EngineProcess, Native
 from tests.support.images import busybox, busybox_why_not
 from tests.support.unixhttp import UnixConnection
 
-ROUNDS = int(os.environ.get("GANTRY_BENCH_ROUNDS", "7"))
+ROUNDS = int(os.environ.get("GANTRY_BENCH_ROUNDS", "5"))
 WARM_UP = 1
 PAUSE = 0.2  # seconds before each measurement
 BASE = "gantry/busybox:1"

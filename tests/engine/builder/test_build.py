@@ -118,7 +118,7 @@ def test_triggers_of_the_base_are_carried_out(engine: Native) -> None:
 
 
 def test_arguments_are_seen_by_run_told_in_history_and_not_in_the_image(engine: Native) -> None:
-    dockerfile = f"ARG TAG=1\nFROM base:$TAG\nARG WHO=nobody\nARG TAG\nRUN echo $WHO $TAG $HTTP_PROXY\n"
+    dockerfile = "ARG TAG=1\nFROM base:$TAG\nARG WHO=nobody\nARG TAG\nRUN echo $WHO $TAG $HTTP_PROXY\n"
     built = build(engine, dockerfile, buildargs=json.dumps({"WHO": "me", "HTTP_PROXY": "http://proxy"}))
     assert "me 1 http://proxy" in built.text
     assert history(engine, built.image)[0] == "|2 TAG=1 WHO=me /bin/sh -c echo $WHO $TAG $HTTP_PROXY"
@@ -151,7 +151,8 @@ def test_scratch_holds_what_is_copied_and_nothing_else(engine: Native) -> None:
 def test_limits_reach_the_command(engine: Native) -> None:
     built = build(
         engine,
-        f"FROM {BASE}\nRUN cat /sys/fs/cgroup/memory/memory.limit_in_bytes /sys/fs/cgroup/memory.max 2>/dev/null; true\n",
+        f"FROM {BASE}\nRUN cat /sys/fs/cgroup/memory/memory.limit_in_bytes"
+        " /sys/fs/cgroup/memory.max 2>/dev/null; true\n",
         memory=64 << 20,
         nocache=1,
     )
