@@ -139,7 +139,11 @@ _BENCHED = (
     *("docker.io", "podman", "docker-registry", "redis-server"),
     *("busybox-static", "debootstrap", "iproute2", "iptables", "skopeo"),
 )
-BENCH_NEEDS = (*(need for need in TEST_NEEDS if need.package in _BENCHED), *ENGINE_NEEDS)
+BENCH_NEEDS = (
+    *(need for need in TEST_NEEDS if need.package in _BENCHED),
+    *ENGINE_NEEDS,
+    Need("buildah", "a builder to measure against", program("buildah")),
+)
 
 
 def missing(needs: Iterable[Need]) -> list[Need]:

@@ -75,9 +75,7 @@ ROWS = (
                 "config Entrypoint": "reads the list and forgets what follows; here it is a shell's line",
                 "history 3": "reads the list and forgets what follows; here it is a shell's line",
             },
-            BUILDAH: {
-                "config Entrypoint": "reads the list and forgets what follows; here it is a shell's line"
-            },
+            BUILDAH: {"config Entrypoint": "reads the list and forgets what follows; here it is a shell's line"},
         },
     ),
     row("json-unicode", 'FROM base:1\nCMD ["é", "\\u00e9", "a\\tb", "\\"q\\"", ""]\n'),

@@ -128,10 +128,10 @@ async def _with_root(
 
 @asynccontextmanager
 async def workspace(engine: Engine, what: str) -> AsyncIterator[Path]:
-    """A folder below tmp/, deleted in the end."""
+    """A folder below tmp/, deleted when it has served: thousands of files take seconds to delete on a busy disk."""
     folder = files.temporary(engine.layout.tmp, what)
     await asyncio.to_thread(folder.mkdir, 0o700)
     try:
         yield folder
     finally:
-        await asyncio.shield(asyncio.to_thread(files.remove_tree, folder))
+        engine.store.discard(folder)

@@ -168,6 +168,10 @@ class Store:
             await asyncio.sleep(0)
         return gone, size
 
+    def discard(self, folder: Path) -> None:
+        """Have a folder below tmp/ deleted, which nobody uses any more: whoever was served from it need not wait."""
+        self._delete([folder])
+
     def _delete(self, paths: Sequence[Path]) -> None:
         """Delete what was moved away, in the background; what is left when the engine dies the next sweep finds."""
         if not paths:
