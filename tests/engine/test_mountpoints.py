@@ -194,6 +194,30 @@ def test_the_init_comes_through_a_link(engine: EngineProcess) -> None:
     assert ran.new("/srv", "/srv/sbin", "/srv/sbin/docker-init") == [FOLDER, FOLDER, FILE]
 
 
+@pytest.mark.parametrize("tmpfs", [{}, {"/run": ""}])
+def test_the_networks_files_are_seen_through_links(engine: EngineProcess, tmpfs: dict[str, str]) -> None:
+    """As images with systemd have them; with a tmpfs the target is made there, at each start."""
+    links = {"etc/hosts": "/run/a/hosts", "etc/resolv.conf": "../run/systemd/resolve/stub-resolv.conf"}
+    ran = run(engine, Case(links=links, host={"NetworkMode": "bridge", "Tmpfs": tmpfs}), NETWORK)
+    assert ran.said == ["1", "1", "1"]
+
+
+NETWORK = (
+    "grep -c ^127.0.0.1 /etc/hosts; grep -q ^nameserver /etc/resolv.conf && echo 1; grep -c $HOSTNAME /etc/hostname"
+)
+
+
+@pytest.mark.parametrize("source", ["{SOURCE}", "{VOLUME}"])
+def test_the_networks_files_are_seen_in_a_volume(engine: EngineProcess, source: str) -> None:
+    ran = run(engine, Case(host={"NetworkMode": "bridge", "Binds": [f"{source}:/etc"]}), NETWORK)
+    assert ran.said == ["1", "1", "1"]
+    if source == "{SOURCE}":
+        for name in ("hosts", "hostname", "resolv.conf"):
+            made = engine.folder / "source" / name
+            assert (_shown(made), made.read_text()) == (FILE, "")
+            made.unlink()
+
+
 @pytest.mark.parametrize("target", ["/v/sub/deep", "/data/deep"])
 def test_inside_a_volume_it_is_made_there(engine: EngineProcess, target: str) -> None:
     case = Case(links={"data": "/v/sub"}, host={"Binds": ["{VOLUME}:/v", f"{{SOURCE}}:{target}"]})
