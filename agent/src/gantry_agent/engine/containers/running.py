@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from gantry_agent.engine.errors import Conflict, EngineError, Internal, InvalidArgument
 from gantry_agent.engine.layers import mounting, overlay
-from gantry_agent.engine.runtime import cgroups, processes, seccomp
+from gantry_agent.engine.runtime import cgroups, mountpoints, processes, seccomp
 from gantry_agent.engine.runtime.conmon import Conmon, Paths, RuntimeRefusal, Started, read_pid
 from gantry_agent.engine.runtime.oci_runtime import OciRuntime
 from gantry_agent.engine.runtime.refusals import REFUSED, reworded
@@ -62,7 +62,7 @@ async def begin(engine: "Engine", tools: Tools, roots: Roots, container: Contain
         await engine.volumes.mount(container)
         document, key = await _document(engine, tools, roots, container, netns)
         paths = conmon_paths(engine, container)
-        await asyncio.to_thread(_write_bundle, paths, document)
+        await asyncio.to_thread(_prepare, paths, document)
         config = container.config
         started = await tools.conmon.create(
             container.id,
@@ -80,6 +80,8 @@ async def begin(engine: "Engine", tools: Tools, roots: Roots, container: Contain
         await asyncio.shield(end(engine, tools, roots, container))
         if isinstance(exc, RuntimeRefusal):
             raise refusal(container, exc.message, tools.runtime.programs.name) from exc
+        if isinstance(exc, mountpoints.Unplaced):
+            raise refusal(container, str(exc), "") from exc
         raise
     return started
 
@@ -156,7 +158,9 @@ async def _document(
     return document, key
 
 
-def _write_bundle(paths: Paths, document: Mapping[str, Any]) -> None:
+def _prepare(paths: Paths, document: dict[str, Any]) -> None:
+    """Have the places the configuration names, and write it down. Raises Unplaced, InvalidArgument."""
+    mountpoints.settle(document)
     paths.bundle.mkdir(mode=0o700, exist_ok=True)
     (paths.bundle / "config.json").write_text(json.dumps(document))
 

@@ -9,7 +9,7 @@ from .mounting import mount_raw
 CLONE_NEWNS = 0x20000
 MS_REC, MS_PRIVATE, MS_BIND = 0x4000, 1 << 18, 0x1000
 SYS_OPENAT2 = 437
-RESOLVE_NO_MAGICLINKS, RESOLVE_IN_ROOT = 0x02, 0x10
+RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS, RESOLVE_IN_ROOT = 0x02, 0x04, 0x10
 MOST_TRIES = 100  # openat2 says EAGAIN when a rename elsewhere leaves it unsure
 PR_SET_NO_NEW_PRIVS = 38
 CAPABILITY_VERSION = 0x20080522
@@ -35,9 +35,12 @@ def bind(source: int, target: int, *, recursive: bool = True) -> None:
     mount_raw(f"/proc/self/fd/{source}", f"/proc/self/fd/{target}", "", MS_BIND | (MS_REC if recursive else 0))
 
 
-def open_in_root(root: int, path: bytes, flags: int) -> int:
-    """Open a path with the folder `root` as its root; links cannot lead out, nor through /proc. Raises OSError."""
-    how = _OpenHow(flags | os.O_CLOEXEC, 0, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS)
+def open_in_root(root: int, path: bytes, flags: int, *, links: bool = True) -> int:
+    """Open a path with the folder `root` as its root; links cannot lead out, nor through /proc. Raises OSError: ELOOP
+    for any link at all without `links`.
+    """
+    refused = RESOLVE_NO_MAGICLINKS if links else RESOLVE_NO_SYMLINKS
+    how = _OpenHow(flags | os.O_CLOEXEC, 0, RESOLVE_IN_ROOT | refused)
     for _ in range(MOST_TRIES):
         found: int = _libc.syscall(SYS_OPENAT2, root, path, ctypes.byref(how), ctypes.sizeof(how))
         if found >= 0 or ctypes.get_errno() != errno.EAGAIN:

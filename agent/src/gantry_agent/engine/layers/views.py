@@ -10,16 +10,15 @@ A running container's mount namespace is not joined: its /proc and /dev are no f
 """
 
 import os
-import stat
 import sys
 from pathlib import Path
 from typing import Any
 
 from .mounting import MS_BIND, MS_RDONLY, MS_REMOUNT, mount_here, mount_raw
 from .namespaces import bind, drop_capabilities, open_in_root, own_mounts
+from .places import PATH_ONLY, Places
 
 View = dict[str, Any]
-PATH_ONLY = os.O_PATH | os.O_CLOEXEC
 
 
 def enter_view(view: View, *, keep_admin: bool = False) -> None:
@@ -60,33 +59,12 @@ def enter(root: str, *, keep_admin: bool = False) -> None:
 def _bind_all(path: str, binds: list[list[str]]) -> None:
     """Mount volumes in their places below `path`, outer ones first."""
     root = os.open(path, os.O_DIRECTORY | PATH_ONLY)
-    for source, target, mode in sorted(binds, key=lambda each: each[1]):
-        descriptor = os.open(source, PATH_ONLY)
-        try:
-            place = open_in_root(root, os.fsencode(target), PATH_ONLY)
-        except FileNotFoundError:
-            place = _make_place(root, os.fsencode(target), os.fstat(descriptor))
-        bind(descriptor, place)
-        if mode == "read-only":
-            # `place` still means the folder below the mount: the mount is found by looking again.
-            mounted = open_in_root(root, os.fsencode(target), PATH_ONLY)
-            mount_raw("", f"/proc/self/fd/{mounted}", "", MS_BIND | MS_REMOUNT | MS_RDONLY)
-
-
-def _make_place(root: int, target: bytes, source: os.stat_result) -> int:
-    """Make the folders of a path, and the file at its end when the source is one: its descriptor."""
-    parts = [part for part in target.split(b"/") if part and part != b"."]
-    folder = open_in_root(root, b"/", PATH_ONLY | os.O_DIRECTORY)
-    for number, part in enumerate(parts, 1):
-        path = b"/".join(parts[:number])
-        try:
-            folder = open_in_root(root, path, PATH_ONLY)
-        except FileNotFoundError:
-            if part == b"..":
-                raise
-            if number == len(parts) and not stat.S_ISDIR(source.st_mode):
-                os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644, dir_fd=folder))
-            else:
-                os.mkdir(part, 0o755, dir_fd=folder)
-            folder = open_in_root(root, path, PATH_ONLY)
-    return folder
+    with Places(Path(path)) as places:
+        for source, target, mode in sorted(binds, key=lambda each: each[1]):
+            descriptor = os.open(source, PATH_ONLY)
+            place = places.make(target, like=source)
+            bind(descriptor, open_in_root(root, os.fsencode(place), PATH_ONLY))
+            if mode == "read-only":
+                # The descriptor above still means the folder below the mount: the mount is found by looking again.
+                mounted = open_in_root(root, os.fsencode(place), PATH_ONLY)
+                mount_raw("", f"/proc/self/fd/{mounted}", "", MS_BIND | MS_REMOUNT | MS_RDONLY)

@@ -29,7 +29,8 @@ READ_ONLY = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-tri
 def mounts(
     container: Container, files: Mapping[str, Path], shm: Path | None, init: str, shared_ipc: Path | None
 ) -> list[dict[str, Any]]:
-    """The OCI's mounts, in the order in which they are made: a parent before what lies below it.
+    """The OCI's mounts, in the order in which they are made: a parent before what lies below it. The network's files
+    come last, as with Docker: they are seen also where a volume is /etc, or what /etc/resolv.conf links to.
 
     `shm`: a folder of the host that is /dev/shm, for IpcMode shareable; `shared_ipc`: another container's.
     """
@@ -38,10 +39,10 @@ def mounts(
     found = [each for each in _kernel(host, shm or shared_ipc) if each["destination"] not in asked]
     if init:
         found.append(_bind(init, "/sbin/docker-init", ["ro"]))
-    for target, source in files.items():
-        if target not in asked:
-            found.append(_bind(str(source), target, ["ro"] if host.get("ReadonlyRootfs") else []))
-    return [*found, *(_mount_point(each) for each in container.mounts)]
+    found += [_mount_point(each) for each in container.mounts]
+    access = ["ro"] if host.get("ReadonlyRootfs") else []
+    found += [_bind(str(source), target, access) for target, source in files.items() if target not in asked]
+    return found
 
 
 def _kernel(host: Mapping[str, Any], shm: Path | None) -> Iterable[dict[str, Any]]:
