@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.engines import Native
+from tests.support.engines import Native, unique
 from tests.support.images import busybox
 from tests.support.waiting import eventually
 
@@ -333,3 +333,56 @@ def test_a_killed_monitor_ends_its_container(engine: Native) -> None:
     assert (found["ExitCode"], "conmon" in found["Error"]) == (255, True)
     stat = read(Path(f"/proc/{pid}/stat"))
     assert not stat or b") Z" in stat, "still running"
+
+
+# What happens at the same moment
+
+
+def test_a_stop_ends_a_container_that_dies_and_comes_back_over_and_over(engine: Native) -> None:
+    """Wherever in its circle it is met: running, dying, waiting, beginning."""
+    for number in range(12):
+        name = unique("loop")
+        engine.cli("run", "-d", "--name", name, "--network=none", "--restart=always", IMAGE, "true")
+        eventually(lambda name=name: engine.expect("GET", f"/containers/{name}/json")["RestartCount"] > 0)
+        verb = ("stop", "kill")[number % 2]
+        engine.cli(verb, name, check=verb == "stop")
+        if verb == "stop":
+            assert engine.expect("GET", f"/containers/{name}/json")["State"]["Status"] == "exited"
+        engine.cli("rm", "-f", name)
+
+
+def test_a_forced_removal_during_a_start_removes(engine: Native) -> None:
+    for _ in range(6):
+        name = unique("rm")
+        engine.cli("create", "--name", name, "--network=none", IMAGE, "sleep", "1000")
+        starting = threading.Thread(target=lambda name=name: engine.request("POST", f"/containers/{name}/start"))
+        starting.start()
+        status, answer = engine.request("DELETE", f"/containers/{name}", force="true")
+        starting.join()
+        assert status == 204, answer
+        assert engine.request("GET", f"/containers/{name}/json")[0] == 404
+
+
+def test_what_never_ran_has_no_changes_and_can_be_committed(engine: Native) -> None:
+    name = unique("never")
+    engine.cli("create", "--name", name, IMAGE, "true")
+    assert engine.cli("diff", name) == ""
+    engine.cli("commit", name, f"{name}:1")
+    engine.cli("rm", name)
+    engine.cli("rmi", f"{name}:1")
+
+
+def test_no_limit_on_processes_is_none(engine: Native) -> None:
+    name = unique("pids")
+    engine.cli("run", "-d", "--name", name, "--network=none", "--pids-limit", "-1", IMAGE, "sleep", "1000")
+    engine.cli("update", "--pids-limit", "7", name)
+    engine.cli("update", "--pids-limit", "-1", name)
+    group = Path(f"/proc/{engine.expect('GET', f'/containers/{name}/json')['State']['Pid']}/cgroup").read_text()
+    assert any(
+        (place / "pids.max").read_text() == "max\n"
+        for line in group.splitlines()
+        for place in (Path(f"/sys/fs/cgroup/pids{line.split(':')[2]}"), Path(f"/sys/fs/cgroup{line.split(':')[2]}"))
+        if "pids" in line.split(":")[1] or line.startswith("0::")
+        if (place / "pids.max").exists()
+    )
+    engine.cli("rm", "-f", name)

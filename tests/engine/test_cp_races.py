@@ -17,7 +17,7 @@ ROUNDS = count(150, 2000)
 """Of five requests each."""
 SWAPPING = """
 mkdir /d; echo in > /d/secret; ln -s ../../../../../../../..{there} /link
-while :; do mv /d /away; mv /link /d; mv /d /link; mv /away /d; done
+while :; do mv -T /d /away; mv -T /link /d; mv -T /d /link; mv -T /away /d; done
 """
 
 

@@ -78,6 +78,8 @@ async def update(
             host["RestartPolicy"] = settings.restart_policy(policy)
         if container.is_running and changed:
             await containers.tools.runtime.update(container.id, resources.resources(host))
+            if int(changed.get("PidsLimit") or 0) < 0:
+                await asyncio.to_thread(cgroups.lift_pids, container.id, str(host.get("CgroupParent") or ""))
         container.host_config = host
         await containers.save(container)
     containers.tell(container, "update")
@@ -105,17 +107,21 @@ async def remove(
         )
     if state.status is Status.RESTARTING:
         await containers.stop(container)
-    while state.is_running:
-        state.stopped_by_hand = True
-        await stopping.kill_and_wait(containers, container)
-    async with containers.lock(container):
-        if containers.find(container.id) is not container:
-            return  # --rm was quicker
-        if container.is_running:
-            raise Conflict(f"container {container.id} was started meanwhile")
-        state.status = Status.REMOVING
-        await containers.save(container)
-        await finish_removal(engine, containers, container, volumes=volumes)
+    while True:
+        while state.is_running:
+            state.stopped_by_hand = True
+            await stopping.kill_and_wait(containers, container)
+        async with containers.lock(container):
+            if containers.find(container.id) is not container:
+                return  # --rm was quicker
+            if container.is_running:
+                if force:
+                    continue  # a start that was under way has ended
+                raise Conflict(f"container {container.id} was started meanwhile")
+            state.status = Status.REMOVING
+            await containers.save(container)
+            await finish_removal(engine, containers, container, volumes=volumes)
+            return
 
 
 async def finish_removal(engine: "Engine", containers: "Containers", container: Container, *, volumes: bool) -> None:

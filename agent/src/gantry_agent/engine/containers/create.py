@@ -42,6 +42,7 @@ async def create(
             folder = engine.layout.container(container.id)
             try:
                 folder.mkdir(mode=0o710)
+                (folder / "upper").mkdir(mode=0o755)  # what it changed, also before its first start: nothing
                 engine.networks.prepare(container, body.get("NetworkingConfig"))
                 await engine.volumes.prepare(container, lambda: containers.roots.view(container))
                 await roster.add(container)

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import Any, Self
 
 from gantry_agent.engine.errors import EngineError
-from gantry_agent.engine.events import Events
+from gantry_agent.engine.events import Event, Events
 
 from .model import Container, State, Status
 
@@ -167,7 +167,8 @@ class Health:
             await self._save(container)
             if container.state.health != before:
                 action = f"health_status: {container.state.health}"
-                self._events.publish("container", action, container.id, name=container.name, image=container.image)
+                attributes = {**container.labels, "image": container.image, "name": container.name}
+                self._events.publish_event(Event("container", action, container.id, attributes))
 
     def _pause(self, state: State, probe: Probe, last: int) -> float:
         """Seconds until the next run; a probe that was due while the engine was away runs at once."""

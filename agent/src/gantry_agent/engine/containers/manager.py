@@ -196,22 +196,23 @@ class Containers:
 
     async def stop(self, container: Container, timeout: int | None = None, signal_name: str = "") -> None:
         """`timeout`: seconds until SIGKILL, -1 for never. Raises NotModified when it does not run."""
-        if container.state.status is Status.RESTARTING:
-            await self._give_up_restart(container)
-            return
-        if not container.is_running:
+        if not container.is_running and container.state.status is not Status.RESTARTING:
             raise NotModified("container is already stopped")
-        await stopping.stop(self, container, timeout, signal_name)
-        self.tell(container, "stop")
+        await self._halt(container, timeout, signal_name)
+
+    async def _halt(self, container: Container, timeout: int | None, signal_name: str, *, removes: bool = True) -> None:
+        """Until it neither runs nor waits for its next run: it may die, or begin again, at the very moment."""
+        while container.is_running or container.state.status is Status.RESTARTING:
+            if container.state.status is Status.RESTARTING:
+                await self._give_up_restart(container)
+            else:
+                await stopping.stop(self, container, timeout, signal_name, removes=removes)
+                self.tell(container, "stop")
 
     async def restart(self, container: Container, timeout: int | None = None, signal_name: str = "") -> None:
         """Stop, if it runs, and start. Raises StartFailed, Conflict."""
         _check_there(container)
-        if container.state.status is Status.RESTARTING:
-            await self._give_up_restart(container)
-        if container.is_running:
-            await stopping.stop(self, container, timeout, signal_name, removes=False)
-            self.tell(container, "stop")
+        await self._halt(container, timeout, signal_name, removes=False)
         with suppress(NotModified):
             await self.start(container)
         self.tell(container, "restart")
@@ -219,6 +220,9 @@ class Containers:
     async def kill(self, container: Container, signal_name: str = "") -> None:
         """Send a signal, SIGKILL by default. Raises Conflict when it does not run, InvalidArgument."""
         number = processes.signal_number(signal_name) if signal_name else int(signal.SIGKILL)
+        if container.state.status is Status.RESTARTING and number in (signal.SIGKILL, stopping.signal_of(container)):
+            await self._give_up_restart(container)
+            return
         if not container.is_running:
             raise Conflict(f"cannot kill container: {container.name}: container {container.id} is not running")
         if number in (signal.SIGKILL, stopping.signal_of(container)):
@@ -238,7 +242,12 @@ class Containers:
                 raise Conflict(f"container {container.id} is already paused")
             if container.state.status is not Status.RUNNING:
                 raise Conflict(f"container {container.id} is not running")
-            await self.tools.runtime.pause(container.id)
+            try:
+                await self.tools.runtime.pause(container.id)
+            except Internal as exc:
+                if running.is_alive(container):
+                    raise
+                raise Conflict(f"container {container.id} is not running") from exc
             container.state.status = Status.PAUSED
             await self.save(container)
             self.tell(container, "pause")

@@ -79,6 +79,8 @@ async def kill_now(containers: "Containers", container: Container) -> None:
 async def send(containers: "Containers", container: Container, number: int) -> None:
     """A signal to its first process. A process gone already is fine; a frozen one is thawed to end."""
     with suppress(ProcessLookupError):
+        if not container.state.pid:
+            return
         descriptor = os.pidfd_open(container.state.pid)
         try:
             if running.is_alive(container):

@@ -25,11 +25,16 @@ SHELL = ["/bin/sh", "-c"]
 
 def apply_changes(config: Config, changes: Sequence[str]) -> Config:
     """A copy of Docker's Config with the instructions applied in order. Raises InvalidArgument naming the line."""
-    changed = copy.deepcopy(config)
+    changed, has_command = copy.deepcopy(config), False
     for text in changes:
         for line in re.sub(r"\\\n", " ", text).splitlines():
-            if line.strip():
-                _apply(changed, line.strip())
+            if not line.strip():
+                continue
+            word = line.split()[0].upper()
+            if word == "ENTRYPOINT" and not has_command:
+                changed.pop("Cmd", None)  # it was meant for another entrypoint
+            has_command |= word == "CMD"
+            _apply(changed, line.strip())
     return changed
 
 

@@ -64,6 +64,11 @@ def oom_kills(group: str) -> int:
     return 0
 
 
+def lift_pids(container_id: str, parent: str = "") -> None:
+    """Take the limit on a running container's processes away. Raises OSError."""
+    (folder(path_of(container_id, parent), "pids") / "pids.max").write_text("max")
+
+
 def pids(group: str) -> list[int]:
     """The processes of a group and of those below it."""
     top = folder(group, "pids" if "pids" in controllers() else "memory")

@@ -283,14 +283,14 @@ class Volumes:
         return [self._volumes[name] for name in names if name in self._volumes and self._volumes[name].options]
 
     def _find_container(self, name_or_id: str) -> Container:
-        """For VolumesFrom. Raises NotFound."""
+        """For VolumesFrom. Raises InvalidArgument: not 404, which makes the docker command line pull the image."""
         found = [
             each
             for each in self._containers.values()
             if name_or_id in (each.name, each.id) or (len(name_or_id) > 3 and each.id.startswith(name_or_id))
         ]
         if not found:
-            raise NotFound(f"No such container: {name_or_id}")
+            raise InvalidArgument(f"No such container: {name_or_id}")
         return found[0]
 
 

@@ -69,7 +69,10 @@ def _kernel(host: Mapping[str, Any], shm: Path | None) -> Iterable[dict[str, Any
         "options": [*quiet, "relatime", "rw" if privileged else "ro"],
     }
     if host.get("IpcMode") == "host":
-        yield _bind("/dev/mqueue", "/dev/mqueue", [])
+        if Path("/dev/mqueue").exists():
+            yield _bind("/dev/mqueue", "/dev/mqueue", [])
+        else:
+            yield {"destination": "/dev/mqueue", "type": "mqueue", "source": "mqueue", "options": quiet}
         yield _bind("/dev/shm", "/dev/shm", [])
         return
     yield {"destination": "/dev/mqueue", "type": "mqueue", "source": "mqueue", "options": quiet}

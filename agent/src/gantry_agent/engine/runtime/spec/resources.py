@@ -86,9 +86,9 @@ def resources(host: Mapping[str, Any]) -> dict[str, Any]:
         found["memory"] = limits
     if cpu := _cpu(host):
         found["cpu"] = cpu
-    pids = host.get("PidsLimit")
-    if pids:
-        found["pids"] = {"limit": int(pids) if int(pids) > 0 else -1}
+    pids = int(host.get("PidsLimit") or 0)
+    if pids > 0:  # crun 1.8 writes -1 as it is, which the kernel refuses; without a number there is no limit
+        found["pids"] = {"limit": pids}
     if block := _block(host):
         found["blockIO"] = block
     return found
