@@ -16,6 +16,7 @@ from tests.engine.builder.corpus import adding, copying, running, settings, stag
 from tests.engine.builder.corpus.opinions import ByBuildah, ByDocker, ByEngine, Opinion
 from tests.engine.builder.corpus.outcome import Outcome, differences
 from tests.engine.builder.corpus.row import BUILDAH, DOCKER, Row
+from tests.support.counts import IS_FULL
 from tests.support.engines import Dockerd, Native
 from tests.support.images import busybox_why_not
 
@@ -23,6 +24,8 @@ pytestmark = [pytest.mark.root, pytest.mark.docker]
 
 NATIVE = "native"
 ROWS = (*syntax.ROWS, *settings.ROWS, *copying.ROWS, *adding.ROWS, *running.ROWS, *stages.ROWS)
+OTHERS = (DOCKER, BUILDAH) if IS_FULL else (DOCKER,)
+"""buildah takes as long as the other two together."""
 BUILDERS: dict[str, Callable[[], ByEngine | ByBuildah]] = {
     NATIVE: lambda: ByEngine(Native()),
     DOCKER: lambda: ByDocker(Dockerd()),
@@ -86,7 +89,7 @@ def outcomes(request: pytest.FixtureRequest) -> Iterator[Outcomes]:
 
 @pytest.mark.parametrize(
     ("row", "other"),
-    [pytest.param(row, other, id=f"{row.name}-{other}") for row in ROWS for other in row.builders],
+    [pytest.param(row, other, id=f"{row.name}-{other}") for row in ROWS for other in row.builders if other in OTHERS],
 )
 def test_the_same_image_or_a_reason(outcomes: Outcomes, row: Row, other: str) -> None:
     need(why_not(other))

@@ -59,7 +59,16 @@ ROWS = (
             },
         },
     ),
-    row("add-archive-names", "FROM base:1\nADD u.tar /x/y/\n", {"u.tar": UPWARDS}, fails=True),
+    row(
+        "add-archive-names",
+        "FROM base:1\nADD u.tar /x/y/\n",
+        {"u.tar": UPWARDS},
+        fails=True,
+        differs={
+            DOCKER: {"fails": "an archive whose names leave its folder is refused here, Docker keeps them inside"},
+            BUILDAH: {"fails": "an archive whose names leave its folder is refused here, buildah keeps them inside"},
+        },
+    ),
     row("add-archives-by-wildcard", "FROM base:1\nADD a.tar.* /x/\n", ARCHIVES),
     row("add-archive-in-a-folder", "FROM base:1\nADD d /x/\n", {"d/a.tar": ARCHIVE}),
     row("copy-archive", "FROM base:1\nCOPY a.tar /x/\n", ARCHIVES),

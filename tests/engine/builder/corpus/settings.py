@@ -29,14 +29,6 @@ ROWS = (
         "env-where",
         "FROM base:1\nENV D=/d U=5 P=81 V=/v S=SIGINT\nWORKDIR $D/x\nUSER ${U}:$U\nEXPOSE $P/udp\n"
         'VOLUME $V\nSTOPSIGNAL $S\nLABEL l=$D "$U"=k\nRUN echo $D > /tmp/$U\nCMD echo $D\n',
-        differs={
-            DOCKER: {
-                "file v": "the OCI runtime (crun) makes a missing place of a volume 01755; Docker's engine makes it, 0755"
-            },
-            BUILDAH: {
-                "file v": "the OCI runtime (crun) makes a missing place of a volume 01755; Docker's engine makes it, 0755"
-            },
-        },
     ),
     row(
         "arg-scopes",

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .stage import StageBuild
 
 MODE = re.compile(r"[0-7]{1,5}\Z")
+SEVERAL = "When using {} with more than one source file, the destination must be a directory and end with a /"
 
 
 async def transfer(stage: "StageBuild", it: the.Transfer) -> None:
@@ -27,6 +28,8 @@ async def transfer(stage: "StageBuild", it: the.Transfer) -> None:
     parts = await _parts(stage, it)
     config = stage.config
     place = _destination(config, it.destination)
+    if (len(parts) > 1 or len(parts[0].patterns) > 1) and not place.endswith("/"):
+        raise InvalidArgument(SEVERAL.format(it.name))
     prints = [await fingerprint(each) for each in parts]
     what = prints[0] if len(prints) == 1 else "multi:" + "+".join(each.partition(":")[2] for each in prints)
     owner = f"--chown={it.chown} " if it.chown else ""
@@ -34,9 +37,8 @@ async def transfer(stage: "StageBuild", it: the.Transfer) -> None:
     key = stage.key(text, _flags(it))
     if await stage.cached(key, config):
         return
-    is_folder = what.startswith("multi:")
     placing = Placing(
-        place=place + "/" if is_folder and not place.endswith("/") else place,
+        place=place,
         owner=it.chown,
         mode=_mode(it.chmod),
         keeps_owner=isinstance(it, the.Copy) and bool(it.from_),

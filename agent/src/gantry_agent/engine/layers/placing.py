@@ -115,6 +115,8 @@ class Placer(copying.FolderExtractor):
 
 def place(tree: Tree, sources: Sequence[Source], order: Order, limits: Limits) -> None:
     """Copy the sources into this process' root. Raises ExtractError, TarError, Damaged, OSError."""
+    if len(sources) > 1 and not order.target.endswith(b"/"):
+        raise ExtractError("several sources: the destination must be a directory and end with a /")
     for source in sources:
         if source.is_folder:
             _folder(tree, source, order, limits)
