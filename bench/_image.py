@@ -1,10 +1,13 @@
-"""The realistic image of the benchmarks: 8 gzip layers, about 209 MB, 461 MB as tar, 21,000 entries.
+"""The images of the benchmarks, made once and kept in CACHE.
 
-    image = realistic()          # built once (two minutes, needs the network), then kept in CACHE
+    image = realistic()          # two minutes, needs the network
+    image = large()              # a minute
     image.serve(registry, "gantry/realistic:1")
 
-1. Debian bookworm, caches and /dev, /proc, /sys emptied; 2.–4. Python packages; 5. random bytes; 6. text; 7. many small
-files; 8. one file.
+Realistic: 8 gzip layers, about 209 MB, 461 MB as tar, 21,000 entries. 1. Debian bookworm, caches and /dev, /proc, /sys
+emptied; 2.–4. Python packages; 5. random bytes; 6. text; 7. many small files; 8. one file.
+
+Large: 8 gzip layers, about 1 GB, 1.4 GB as tar, 40,000 entries: random bytes, text and small files in turn.
 """
 
 from __future__ import annotations
@@ -15,13 +18,15 @@ import os
 import random
 import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from tests.support.registry import Registry
 
-CACHE = Path(os.environ.get("GANTRY_BENCH_CACHE", "/var/tmp/gantry-bench")) / "image-1"
+CACHE = Path(os.environ.get("GANTRY_BENCH_CACHE", "/var/tmp/gantry-bench"))
+REALISTIC, LARGE = CACHE / "image-1", CACHE / "large-1"
 SUITE = "bookworm"
 DJANGO = ("Django==4.2.16", "asgiref", "sqlparse", "djangorestframework")
 NUMPY = ("numpy==1.26.4",)
@@ -31,17 +36,26 @@ SEED = 20261120
 
 
 def why_not() -> str:
-    """Empty when the image is there or can be made."""
-    if (CACHE / "manifest.json").exists():
+    """Empty when the realistic image is there or can be made."""
+    return _why_not(REALISTIC, "debootstrap", "tar", "gzip", "uv")
+
+
+def why_not_large() -> str:
+    """Empty when the large image is there or can be made."""
+    return _why_not(LARGE, "tar", "gzip")
+
+
+def _why_not(folder: Path, *programs: str) -> str:
+    if (folder / "manifest.json").exists():
         return ""
-    missing = [name for name in ("debootstrap", "tar", "gzip", "uv") if not shutil.which(name)]
+    missing = [name for name in programs if not shutil.which(name)]
     if missing:
-        return f"the realistic image: not installed: {', '.join(missing)}"
-    return "" if os.geteuid() == 0 else "the realistic image: making it needs root"
+        return f"the image of this benchmark: not installed: {', '.join(missing)}"
+    return "" if os.geteuid() == 0 else "the image of this benchmark: making it needs root"
 
 
 @dataclass(frozen=True)
-class Realistic:
+class Layered:
     """The image's blobs as files named by the hex of their digest."""
 
     folder: Path
@@ -62,18 +76,10 @@ class Realistic:
         return registry.reference(name)
 
 
-def realistic() -> Realistic:
-    """The image, made on first use."""
-    if not (CACHE / "manifest.json").exists():
-        _make()
-    return Realistic(CACHE, (CACHE / "manifest.json").read_bytes())
-
-
-def _make() -> None:
-    folder = CACHE.with_name(f"{CACHE.name}-{os.getpid()}")
-    folder.mkdir(parents=True)
-    kind = "application/vnd.docker"
-    makers: list[Callable[[Path], None]] = [
+def realistic() -> Layered:
+    """209 MB of Debian and Python packages, made on first use."""
+    return _kept(
+        REALISTIC,
         _debian,
         lambda tree: _packages(tree, DJANGO),
         lambda tree: _packages(tree, NUMPY),
@@ -82,7 +88,28 @@ def _make() -> None:
         _text,
         _many,
         lambda tree: (tree / "etc.ini").write_text("[gantry]\nbench = 1\n") and None,
-    ]
+    )
+
+
+def large() -> Layered:
+    """1 GB, made on first use. No two layers are alike: engines bring equal ones once."""
+    return _kept(LARGE, *(partial(_large, number=number) for number in range(8)))
+
+
+Maker = Callable[[Path], None]
+
+
+def _kept(cache: Path, *makers: Maker) -> Layered:
+    if not (cache / "manifest.json").exists():
+        _make(cache, makers)
+    return Layered(cache, (cache / "manifest.json").read_bytes())
+
+
+def _make(cache: Path, makers: Sequence[Maker]) -> None:
+    """One layer for each maker, which fills an empty folder."""
+    folder = cache.with_name(f"{cache.name}-{os.getpid()}")
+    folder.mkdir(parents=True)
+    kind = "application/vnd.docker"
     layers, diff_ids = [], []
     for number, maker in enumerate(makers):
         tree = folder / f"tree-{number}"
@@ -115,7 +142,7 @@ def _make() -> None:
         "layers": layers,
     }
     (folder / "manifest.json").write_text(json.dumps(manifest))
-    folder.rename(CACHE)
+    folder.rename(cache)
 
 
 def _digest(path: Path) -> str:
@@ -137,20 +164,31 @@ def _packages(tree: Path, names: tuple[str, ...]) -> None:
     subprocess.run(command, check=True)
 
 
-def _noise(tree: Path) -> None:
-    (tree / "noise").write_bytes(random.Random(SEED).randbytes(60_000_000))
+def _noise(tree: Path, size: int = 60_000_000, seed: int = SEED) -> None:
+    (tree / "noise").write_bytes(random.Random(seed).randbytes(size))
 
 
-def _text(tree: Path) -> None:
-    source = random.Random(SEED)
+def _text(tree: Path, least: int = 80_000_000, seed: int = SEED) -> None:
+    source = random.Random(seed)
     words = [f"{source.getrandbits(32):08x}" for _ in range(5000)]
     with (tree / "text").open("w") as file:
         size = 0
-        while size < 80_000_000:
+        while size < least:
             size += file.write(" ".join(source.choices(words, k=12)) + "\n")
 
 
-def _many(tree: Path) -> None:
-    for number in range(300):
+def _many(tree: Path, numbers: Iterable[int] = range(300)) -> None:
+    for number in numbers:
         lines = [f"def function_{number}_{each}(value):\n    return value + {each}\n" for each in range(60)]
         (tree / f"module_{number}.py").write_text("\n".join(lines))
+
+
+def _large(tree: Path, number: int) -> None:
+    """Random bytes in four layers, text in two and small files in two."""
+    kind = ("noise", "text", "noise", "many")[number % 4]
+    if kind == "noise":
+        _noise(tree, 200_000_000, SEED + number)
+    elif kind == "text":
+        _text(tree, 220_000_000, SEED + number)
+    else:
+        _many(tree, range(number * 20_000, (number + 1) * 20_000))

@@ -96,8 +96,12 @@ def run() -> Result:
         clients = {engine.kind: Client(engine.socket) for engine in engines}
         _rounds(result, clients, {"run true": _run_true})
         _rounds(result, clients, {"port": _port})
-        with _held(clients) as held:
-            _rounds(result, clients, {"exec true": lambda client, number: _exec(client, held[id(client)])})
+        with held(clients) as containers:
+            _rounds(
+                result,
+                clients,
+                {"exec true": lambda client, number: {"exec true": run_exec(client, containers[id(client)])}},
+            )
         _rounds(result, clients, {"die to event": lambda client, number: _death(client)})
         _memory_of_each(result, engines, clients, idle)
         for client in clients.values():
@@ -147,7 +151,8 @@ def _port(client: Client, number: int) -> dict[str, float]:
     return {"port, to started": started, "port, with removal": _since(begun)}
 
 
-def _exec(client: Client, container: str) -> dict[str, float]:
+def run_exec(client: Client, container: str) -> float:
+    """Run `true` in a container, until its output has ended; ms."""
     begun = time.perf_counter()
     body = {"Cmd": ["true"], "AttachStdout": True, "AttachStderr": True}
     made = client("POST", f"/containers/{container}/exec", body)["Id"]
@@ -164,7 +169,7 @@ def _exec(client: Client, container: str) -> dict[str, float]:
     taken = _since(begun)
     code = client("GET", f"/exec/{made}/json")["ExitCode"]
     assert code == 0, code
-    return {"exec true": taken}
+    return taken
 
 
 def _death(client: Client) -> dict[str, float]:
@@ -196,16 +201,16 @@ def _list(client: Client, number: int) -> dict[str, float]:
 
 
 @contextlib.contextmanager
-def _held(clients: dict[str, Client]) -> Iterator[dict[int, str]]:
+def held(clients: dict[str, Client]) -> Iterator[dict[int, str]]:
     """One running container on each engine, by the client's identity."""
-    held = {}
+    made = {}
     for client in clients.values():
         body = {"Image": IMAGE, "Cmd": ["sleep", "10000"], "HostConfig": NONE}
-        held[id(client)] = client("POST", "/containers/create", body)["Id"]
-        client("POST", f"/containers/{held[id(client)]}/start")
-    yield held
+        made[id(client)] = client("POST", "/containers/create", body)["Id"]
+        client("POST", f"/containers/{made[id(client)]}/start")
+    yield made
     for client in clients.values():
-        client("DELETE", f"/containers/{held[id(client)]}?force=true")
+        client("DELETE", f"/containers/{made[id(client)]}?force=true")
 
 
 def _memory_of_each(

@@ -108,7 +108,7 @@ def _remove(engine: EngineProcess, reference: str) -> None:
     engine.expect("DELETE", f"/images/{reference}", force="true", timeout=300.0)
 
 
-def _unpack(image: _image.Realistic, result: Result) -> None:
+def _unpack(image: _image.Layered, result: Result) -> None:
     contestants: dict[str, Callable[[Path, Path], None]] = {"gzip | tar": _by_tar, "native": _by_native}
     samples: dict[str, list[float]] = {name: [] for name in contestants}
     for _ in range(ROUNDS):
