@@ -5,6 +5,7 @@ import socket
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from http.client import HTTPException
 from typing import Any
 from urllib.parse import urlencode
 
@@ -91,12 +92,19 @@ class Background:
         self._thread.start()
 
     def _read(self) -> None:
-        response = self._connection.getresponse()
-        while line := response.readline():
-            self.text += str(json.loads(line).get("stream", ""))
+        try:
+            response = self._connection.getresponse()
+            while line := response.readline():
+                self.text += str(json.loads(line).get("stream", ""))
+        except (OSError, HTTPException):
+            pass  # its engine was killed
 
     def cut(self) -> None:
         """Go away in the middle, as a client does on Ctrl-C."""
         self._connection.sock.shutdown(socket.SHUT_RDWR)
+        self.end()
+
+    def end(self) -> None:
+        """Wait for the answer's end."""
         self._thread.join()
         self._connection.close()

@@ -89,6 +89,18 @@ def _read(path: Path) -> bytes:
         return b""
 
 
+def test_an_engine_killed_in_a_step_forgets_it(engine: Native) -> None:
+    before = left(engine)
+    dockerfile = f"FROM {BASE}\nRUN --mount=type=cache,target=/c echo begun; sleep 98762\n"
+    building = Background(engine, dockerfile)
+    eventually(lambda: "begun" in building.text, what="the step runs")
+    engine.kill()
+    building.end()
+    engine.start()
+    nothing_left(engine, before)
+    assert not [path for path in Path("/proc").glob("[0-9]*/cmdline") if b"sleep\x0098762" in _read(path)]
+
+
 def test_a_flood_of_output_grows_neither_the_engine_nor_stops_it(engine: Native) -> None:
     """The client reads on; what it has not read yet is bounded."""
     assert engine.process

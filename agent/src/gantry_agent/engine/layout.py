@@ -15,6 +15,7 @@ RUN/                        mode 0700; on tmpfs, gone after a reboot
   sockets/                  conmon's attach sockets
   runtime/                  the OCI runtime's own state
   netns/                    network namespaces by container id
+  secrets/                  of builds under way; made when one has any
 """
 
 import hashlib
@@ -84,6 +85,10 @@ class Layout:
     @property
     def netns(self) -> Path:
         return self.run / "netns"
+
+    @property
+    def secrets(self) -> Path:
+        return self.run / "secrets"
 
     def container(self, container_id: str) -> Path:
         """A container's own folder."""

@@ -56,7 +56,7 @@ async def _workspace(
 ) -> AsyncIterator[Work]:
     """The build's folder with its context in it, and one in memory for secrets; both deleted in the end."""
     async with workspace(engine, "build") as folder:
-        secrets = engine.layout.run / "secrets" / folder.name
+        secrets = engine.layout.secrets / folder.name
         context = await contexts.receive(engine, body, folder / "context", options)
         sources = [image for name in options.cache_from if (image := _known(engine, name))]
         cache = Cache(engine.store, engine.database, options.tenant, sources)

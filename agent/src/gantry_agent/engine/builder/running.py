@@ -84,7 +84,7 @@ async def _container(engine: Engine, image: Image, command: Command, *, keeps: b
         "Labels": {LABEL: "step"},
         "HostConfig": dict(command.host),
     }
-    container, _ = await engine.containers.create("", body)
+    container, _ = await engine.containers.create("", body, is_step=not keeps)
     try:
         yield container
     except asyncio.CancelledError:

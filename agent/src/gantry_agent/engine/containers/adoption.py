@@ -68,7 +68,8 @@ async def _resume_one(engine: "Engine", containers: "Containers", container: Con
         return
     elif containers.unavailable == "":
         await _clear_half_start(engine, containers, container)
-    if state.status is Status.EXITED and container.host_config.get("AutoRemove"):
+    is_done = state.status is Status.EXITED and container.host_config.get("AutoRemove")
+    if is_done or container.is_step:  # a step's build died with the engine before
         engine.spawn(containers.auto_remove(container), f"removal of {container.id[:12]}")
     elif state.status is Status.RESTARTING:
         containers.restart_later(container, 0.0)

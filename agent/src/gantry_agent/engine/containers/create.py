@@ -22,7 +22,13 @@ if TYPE_CHECKING:
 
 
 async def create(
-    engine: "Engine", containers: "Containers", name: str, body: Mapping[str, Any], platform: Platform | None = None
+    engine: "Engine",
+    containers: "Containers",
+    name: str,
+    body: Mapping[str, Any],
+    platform: Platform | None = None,
+    *,
+    is_step: bool = False,
 ) -> tuple[Container, list[str]]:
     """A new container, and warnings. Raises InvalidArgument, NotFound (its image), Conflict (its name)."""
     wire.check_create(body)
@@ -37,6 +43,7 @@ async def create(
         image = engine.store.images.get(wanted)
         _check_platform(image, wanted, platform)
         container, warnings = _plan(image, chosen, body)
+        container.is_step = is_step
         with roster.claim(chosen, container.id):
             _resolve_others(containers, container)
             folder = engine.layout.container(container.id)

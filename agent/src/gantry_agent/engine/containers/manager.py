@@ -176,10 +176,13 @@ class Containers:
     # Verbs
 
     async def create(
-        self, name: str, body: Mapping[str, Any], platform: Platform | None = None
+        self, name: str, body: Mapping[str, Any], platform: Platform | None = None, *, is_step: bool = False
     ) -> tuple[Container, list[str]]:
-        """A new container, and warnings. Raises InvalidArgument, NotFound, Conflict."""
-        return await create.create(self._engine, self, name, body, platform)
+        """A new container, and warnings; with `is_step` one that goes when this engine dies.
+
+        Raises InvalidArgument, NotFound, Conflict.
+        """
+        return await create.create(self._engine, self, name, body, platform, is_step=is_step)
 
     async def start(self, container: Container) -> None:
         """Raises NotModified when it runs, Conflict, StartFailed."""

@@ -109,6 +109,8 @@ class Container:
     ports: dict[str, list[dict[str, str]] | None] = field(default_factory=dict)
     """As inspect's NetworkSettings.Ports: {"80/tcp": [{"HostIp": "0.0.0.0", "HostPort": "8080"}]}."""
     exec_ids: list[str] = field(default_factory=list)
+    is_step: bool = False
+    """Of a build: the next engine has no use for it."""
 
     @property
     def is_running(self) -> bool:

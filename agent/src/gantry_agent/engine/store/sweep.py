@@ -40,6 +40,8 @@ def sweep(layout: Layout, chains: Iterable[Digest]) -> list[Path]:
         if not (layout.links / name).is_symlink() or os.readlink(layout.links / name) != target:
             files.link(target, layout.links / name)
     _unmount_below(layout.tmp)
+    if layout.secrets.exists():
+        files.remove_tree(layout.secrets)
     return [layout.tmp / name for name in os.listdir(layout.tmp)]
 
 
