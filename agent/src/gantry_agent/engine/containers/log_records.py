@@ -6,9 +6,12 @@ everything before the text has a fixed length.
 """
 
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
+from itertools import groupby
+from operator import itemgetter
 
 TIME = 29  # characters of the time without its offset: what times are compared by
 STAMP = 35  # with the offset
@@ -16,6 +19,8 @@ TEXT = 45  # where the text begins
 JOIN_LIMIT = 16 << 10  # bytes of an unfinished line held back, as Docker's copier holds them
 _UTC = b"+00:00"
 _STREAMS = {b"stdout": 1, b"stderr": 2}
+_kind_of = itemgetter(slice(STAMP, TEXT))
+_text_of = itemgetter(slice(TEXT, None))
 
 
 @dataclass(frozen=True)
@@ -30,7 +35,8 @@ class Wanted:
     is_framed: bool = True
     """Frames of 8 + n bytes that tell stdout from stderr; without, the bare bytes (a TTY)."""
     joins: bool = True
-    """Hold an unfinished line back until it ends, has JOIN_LIMIT bytes or the log does."""
+    """A frame is a line: an unfinished one is held back until it ends, has JOIN_LIMIT bytes or the log does. Without,
+    bytes are passed on as they were written, in as few frames as their order allows."""
 
 
 def stamp(nanoseconds: int) -> bytes:
@@ -62,11 +68,18 @@ class Renderer:
         self._held: dict[int, list[bytes]] = {}
         self._is_inside: set[int] = set()
         """Streams whose line has begun: what follows of it gets no second time."""
-        self._heads = {
-            _UTC + b" " + name + b" F ": _heads(number if wanted.is_framed else 0)
-            for name, number in _STREAMS.items()
-            if (wanted.stdout if number == 1 else wanted.stderr)
+        streams = {
+            name: number for name, number in _STREAMS.items() if (wanted.stdout if number == 1 else wanted.stderr)
         }
+        self._heads = {
+            _UTC + b" " + name + b" F ": _heads(number if wanted.is_framed else 0) for name, number in streams.items()
+        }
+        self._kinds = {
+            b" " + name + kind: (number, end)
+            for name, number in streams.items()
+            for kind, end in ((b" F ", b"\n"), (b" P ", b""))
+        }
+        """By what stands between time and text: the stream, and what follows the text."""
 
     def feed(self, records: bytes) -> bytes:
         """The answer to a buffer of whole records."""
@@ -76,8 +89,10 @@ class Renderer:
         wanted = self.wanted
         if wanted.timestamps or wanted.since or wanted.until:
             self._feed_with_times(lines, out)
-        else:
+        elif wanted.joins:
             self._feed_plainly(lines, out)
+        else:
+            self._feed_as_written(lines, out)
         return b"".join(out)
 
     def end(self) -> bytes:
@@ -99,6 +114,20 @@ class Renderer:
                 put(heads[size])
                 put(line[TEXT:])
                 put(b"\n")
+
+    def _feed_as_written(self, lines: list[bytes], out: list[bytes]) -> None:
+        """No frame for each line: who prints frames writes each of them on its own, which takes far longer."""
+        for stream, pieces in groupby(self._pieces(lines), itemgetter(0)):
+            data = b"".join(map(itemgetter(1), pieces))
+            if data:
+                out.append(frame(stream, data) if self.wanted.is_framed else data)
+
+    def _pieces(self, lines: list[bytes]) -> Iterator[tuple[int, bytes]]:
+        """What records of one kind in a row say, with their stream: no step of Python for each of them."""
+        for kind, records in groupby(lines, _kind_of):
+            if found := self._kinds.get(kind):
+                stream, end = found
+                yield stream, end.join(map(_text_of, records)) + end
 
     def _feed_with_times(self, lines: list[bytes], out: list[bytes]) -> None:
         """The same where times are shown or compared."""
