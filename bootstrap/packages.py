@@ -134,6 +134,7 @@ TEST_NEEDS = (
     Need("iptables", "Docker's networks", program("iptables")),
     Need("nftables", "cuts a host off the network", program("nft")),
     Need("skopeo", "fills the test registry", program("skopeo")),
+    Need("xz-utils", "Docker unpacks .tar.xz with it", program("xz")),
 )
 _BENCHED = (
     *("docker.io", "podman", "docker-registry", "redis-server"),

@@ -161,7 +161,7 @@ def test_a_folder_that_is_a_link_makes_nothing_outside(engine: Native) -> None:
     canary = engine.folder / "canary"
     canary.mkdir()
     upper = engine.root / "containers" / made / "upper"
-    upper.mkdir()
+    upper.mkdir(exist_ok=True)
     (upper / "w").symlink_to("../../../../../../../.." + str(canary))
     engine.request("POST", f"/containers/{made}/start")
     assert list(canary.iterdir()) == []

@@ -25,6 +25,12 @@ def left(engine: Native) -> dict[str, object]:
     }
 
 
+def settled(engine: Native) -> dict[str, object]:
+    """What is there once the folders of builds before are deleted, which happens after their answers."""
+    eventually(lambda: not left(engine)["tmp"], what="earlier builds are tidied up")
+    return left(engine)
+
+
 def nothing_left(engine: Native, before: dict[str, object]) -> None:
     eventually(lambda: left(engine) == before, what=f"nothing is left; {left(engine)} and before {before}")
 
@@ -52,7 +58,7 @@ def nothing_left(engine: Native, before: dict[str, object]) -> None:
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_told_with_its_place(engine: Native, dockerfile: str, status: int, words: list[str]) -> None:
-    before = left(engine)
+    before = settled(engine)
     built = build(engine, dockerfile, {"config.ini": "a=1\n"})
     assert built.status == status, built.error
     for word in words:
@@ -74,7 +80,7 @@ def test_a_failed_command_tells_its_code(engine: Native) -> None:
 
 
 def test_a_client_that_goes_ends_the_step_and_leaves_nothing(engine: Native) -> None:
-    before = left(engine)
+    before = settled(engine)
     building = Background(engine, f"FROM {BASE}\nRUN echo 1 > /{unique()}\nRUN echo begun; sleep 98761\n")
     eventually(lambda: "begun" in building.text, what="the step runs")
     building.cut()
@@ -90,7 +96,7 @@ def _read(path: Path) -> bytes:
 
 
 def test_an_engine_killed_in_a_step_forgets_it(engine: Native) -> None:
-    before = left(engine)
+    before = settled(engine)
     dockerfile = f"FROM {BASE}\nRUN --mount=type=cache,target=/c echo begun; sleep 98762\n"
     building = Background(engine, dockerfile)
     eventually(lambda: "begun" in building.text, what="the step runs")
