@@ -59,9 +59,13 @@ async def _download(engine: Engine, address: str, folder: Path) -> bool:
     async with aclosing(fetching.content(engine.config, address, facts)) as chunks:
         first = await anext(chunks, b"")
         if facts.get("type", "").startswith("text/"):
-            text = first + b"".join([chunk async for chunk in chunks if len(first) <= MAX_DOCKERFILE])
+            text = bytearray(first)
+            async for chunk in chunks:
+                text += chunk
+                if len(text) > MAX_DOCKERFILE:
+                    raise InvalidArgument(f"{address} has more than {MAX_DOCKERFILE} bytes of text")
             await asyncio.to_thread(folder.mkdir, 0o755)
-            await asyncio.to_thread((folder / DOCKERFILE).write_bytes, text[: MAX_DOCKERFILE + 1])
+            await asyncio.to_thread((folder / DOCKERFILE).write_bytes, text)
             return True
 
         async def all_of() -> AsyncIterator[bytes]:

@@ -4,6 +4,7 @@ Only addresses of the public network are asked, redirects included, unless the e
 may build must not reach what only this host can (its metadata service, neighbours behind a firewall).
 """
 
+import asyncio
 import errno
 import hashlib
 import ipaddress
@@ -11,6 +12,7 @@ import os
 import re
 import socket
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
@@ -45,10 +47,19 @@ async def fetch(work: "Work", address: str, checksum: str = "") -> Files:
     folder = work.new_folder("fetched")
     total = hashlib.sha256()
     facts: dict[str, Any] = {}
+    most = work.engine.config.max_layer_size
+
+    def keep(chunk: bytes) -> None:
+        total.update(chunk)
+        file.write(chunk)
+
     with (folder / name).open("wb") as file:
-        async for chunk in content(work.engine.config, address, facts):
-            total.update(chunk)
-            file.write(chunk)
+        async with aclosing(content(work.engine.config, address, facts)) as chunks:
+            async for chunk in chunks:
+                most -= len(chunk)
+                if most < 0:
+                    raise InvalidArgument(f"{address} has more than {work.engine.config.max_layer_size} bytes")
+                await asyncio.to_thread(keep, chunk)
     if checksum and checksum != f"sha256:{total.hexdigest()}":
         raise InvalidArgument(f"digest mismatch sha256:{total.hexdigest()}: {checksum}")
     (folder / name).chmod(MODE)

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from gantry_agent.engine.errors import InvalidArgument
-from gantry_agent.engine.store import Image
 
 from . import fetching, settings
 from .dockerfile import InlineFile, Mount
@@ -70,7 +69,7 @@ async def _parts(stage: "StageBuild", it: the.Transfer) -> list[Files]:
     if paths:
         keeps_path = isinstance(it, the.Copy) and it.parents
         if isinstance(it, the.Copy) and it.from_:
-            view, hidden = work.stack(await _image(stage, it.from_)), ""
+            view, hidden = work.stack(await stage.of(it.from_)), ""
         else:
             view, hidden = work.context.view, work.context.ignore
         found.append(Files(view, tuple(paths), hidden, excludes, keeps_path))
@@ -80,10 +79,6 @@ async def _parts(stage: "StageBuild", it: the.Transfer) -> list[Files]:
     if it.files:
         found.append(await asyncio.to_thread(_written, work, it.files))
     return found
-
-
-async def _image(stage: "StageBuild", name: str) -> Image | None:
-    return await stage.of(name)
 
 
 def _written(work: Work, inline: Sequence[InlineFile]) -> Files:

@@ -173,7 +173,12 @@ def attributes_of(descriptor: int) -> dict[bytes, bytes]:
 
 def is_opaque(found: Found) -> bool:
     """Whether a folder of an upper layer hides what lower layers have in it."""
-    descriptor = os.open(found.name, OPEN_FOLDER, dir_fd=found.folder)
+    return is_opaque_at(found.folder, found.name)
+
+
+def is_opaque_at(folder: int, name: bytes) -> bool:
+    """The same, of the folder `name` in an open one."""
+    descriptor = os.open(name, OPEN_FOLDER, dir_fd=folder)
     try:
         return os.getxattr(descriptor, OPAQUE_ATTRIBUTE) == b"y"
     except OSError:

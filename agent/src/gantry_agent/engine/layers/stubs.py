@@ -4,7 +4,7 @@ import contextlib
 import os
 import stat
 
-from .extract import OPAQUE_ATTRIBUTE
+from .packer import is_opaque_at
 from .walk import OPEN_FOLDER
 
 
@@ -34,7 +34,7 @@ def _clear_one(folder: int, beside: int, name: bytes) -> bool:
             return False
         os.unlink(name, dir_fd=folder)
         return True
-    if before is not None and (_facts(before) != _facts(found) or _is_opaque(folder, name)):
+    if before is not None and (_facts(before) != _facts(found) or is_opaque_at(folder, name)):
         return False
     with contextlib.suppress(OSError):  # not empty
         os.rmdir(name, dir_fd=folder)
@@ -53,16 +53,6 @@ def _stat(folder: int, name: bytes) -> os.stat_result | None:
 
 def _facts(found: os.stat_result) -> tuple[int, int, int]:
     return found.st_mode, found.st_uid, found.st_gid
-
-
-def _is_opaque(folder: int, name: bytes) -> bool:
-    descriptor = os.open(name, OPEN_FOLDER, dir_fd=folder)
-    try:
-        return os.getxattr(descriptor, OPAQUE_ATTRIBUTE) == b"y"
-    except OSError:
-        return False
-    finally:
-        os.close(descriptor)
 
 
 def _descend(root: int, parts: list[bytes]) -> int:

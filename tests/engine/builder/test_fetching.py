@@ -1,0 +1,86 @@
+"""What a build downloads: ADD of an address, and a context or a Dockerfile that `remote` names."""
+
+import hashlib
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from tests.engine.builder.building import BASE, build, context, send
+from tests.support.engines import Native
+
+pytestmark = pytest.mark.root
+
+FILE = b"from afar\n"
+ENDLESS = 64 << 20  # bytes: more than any Dockerfile
+PAGES = {
+    "/f": ("application/octet-stream", FILE),
+    "/Dockerfile": ("text/plain", f"FROM {BASE}\nRUN echo read from afar\n".encode()),
+    "/context.tar": (
+        "application/x-tar",
+        context({"Dockerfile": f"FROM {BASE}\nCOPY g /g\nRUN cat /g\n", "g": "in it\n"}),
+    ),
+}
+
+
+class Pages(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        kind, content = PAGES.get(self.path, ("text/plain", b"#" * ENDLESS))
+        self.send_response(404 if self.path == "/nothing" else 200)
+        self.send_header("Content-Type", kind)
+        self.send_header("Last-Modified", "Sun, 13 Sep 2020 12:26:40 GMT")
+        self.end_headers()
+        try:
+            self.wfile.write(content)
+        except OSError:
+            pass  # the engine has seen enough
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[str]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Pages)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_add_downloads_with_the_time_it_was_made_and_for_root_alone(engine: Native, address: str) -> None:
+    image = build(engine, f"FROM {BASE}\nADD {address}/f /got/\n").image
+    said = engine.cli("run", "--rm", "--network=none", image, "stat", "-c", "%a %u %Y", "/got/f")
+    assert said == "600 0 1600000000\n"
+    assert engine.cli("run", "--rm", "--network=none", image, "cat", "/got/f").encode() == FILE
+
+
+def test_a_checksum_is_held_to(engine: Native, address: str) -> None:
+    right, wrong = hashlib.sha256(FILE).hexdigest(), "0" * 64
+    assert build(engine, f"FROM {BASE}\nADD --checksum=sha256:{right} {address}/f /f\n").image
+    error = build(engine, f"FROM {BASE}\nADD --checksum=sha256:{wrong} {address}/f /f\n").error
+    assert "Dockerfile:2: ADD: digest mismatch" in error
+
+
+def test_what_is_not_there_is_told(engine: Native, address: str) -> None:
+    assert "answered 404" in build(engine, f"FROM {BASE}\nADD {address}/nothing /f\n").error
+    assert "cannot determine filename" in build(engine, f"FROM {BASE}\nADD {address}/ /f\n").error
+
+
+def test_remote_is_a_context_or_a_dockerfile(engine: Native, address: str) -> None:
+    assert "read from afar" in send(engine, b"", remote=f"{address}/Dockerfile").text
+    assert "in it" in send(engine, b"", remote=f"{address}/context.tar").text
+
+
+def test_a_text_without_end_is_no_dockerfile(engine: Native, address: str) -> None:
+    assert "bytes of text" in send(engine, b"", remote=f"{address}/endless").error
+
+
+@pytest.mark.parametrize("remote", ["https://example.org/a.git", "git@example.org:a", "file:///etc", "ext::sh -c true"])
+def test_other_sources_are_refused_by_name(engine: Native, remote: str) -> None:
+    built = send(engine, b"", remote=remote)
+    assert built.status in (400, 501)
+    assert remote in built.error
