@@ -138,12 +138,13 @@ class Up:
         }[part]
         return [pid for pid in _mine(str(self.home.path)) if words in _words(pid)]
 
-    def kill(self, part: str) -> None:
-        """kill -9 of every process of `part`."""
+    def kill(self, part: str) -> list[int]:
+        """kill -9 of every process of `part`; the processes there were."""
         found = self.pids(part)
         assert found, f"no process of {part}"
         for pid in found:
             os.kill(pid, signal.SIGKILL)
+        return found
 
     def manage(self, *arguments: str) -> str:
         """Django's command line; its standard output."""
