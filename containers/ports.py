@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from containers.typed import Malformed, each_line, refuse_twice
+from controlplane.lib.typed import Malformed, each_line, refuse_twice
 
 PROTOCOLS = ("tcp", "udp", "sctp")
 HIGHEST = 65535

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from django import forms
@@ -14,9 +13,10 @@ from containers import spec
 from containers.forms import NAME
 from containers.models import Container, ContainerState
 from containers.ports import PortMapping, parse_ports
-from containers.typed import Malformed
 from controlplane.access.decide import Actor, visible
 from controlplane.lib.errors import InvalidArgument
+from controlplane.lib.fields import ParsedField, as_form_error
+from controlplane.lib.typed import Malformed, parse_memory
 from hosts.models import Host
 from images.reference import parse
 
@@ -28,31 +28,6 @@ NETWORK = RegexValidator(
 )
 # Networks that are not the container's own: nothing can be published there.
 UNPUBLISHABLE = ("host", "none", "container:")
-
-
-def as_form_error(exc: Malformed) -> forms.ValidationError:
-    """All faults of one field, as sentences."""
-    return forms.ValidationError([problem[:1].upper() + problem[1:] for problem in exc.problems])
-
-
-class ParsedField(forms.CharField):
-    """Text that `parse` turns into something; its Malformed becomes the field's errors."""
-
-    def __init__(self, parse: Callable[[str], Any], *, rows: int = 0, placeholder: str = "", **kwargs: Any) -> None:
-        attrs = {"placeholder": placeholder, "spellcheck": "false", "autocomplete": "off"}
-        if rows:
-            kwargs["widget"] = forms.Textarea(attrs={**attrs, "rows": rows})
-        else:
-            kwargs["widget"] = forms.TextInput(attrs={**attrs, "class": "mono"})
-        # Unstripped: line numbers count from the first line as typed, and a value may end in blanks.
-        super().__init__(required=False, strip=False, max_length=200_000, **kwargs)
-        self.parse = parse
-
-    def clean(self, value: Any) -> Any:
-        try:
-            return self.parse(super().clean(value))
-        except Malformed as exc:
-            raise as_form_error(exc) from exc
 
 
 def parse_image(text: str) -> str:
@@ -120,7 +95,7 @@ class RunForm(forms.Form):
             "min_value": "Expected 0 (no end) or more.",
         },
     )
-    memory = ParsedField(spec.parse_memory, placeholder="512m")
+    memory = ParsedField(parse_memory, placeholder="512m")
     cpus = forms.CharField(required=False, max_length=40, label="CPUs")
     auto_remove = forms.BooleanField(required=False, label="Remove it when it ends")
     labels = ParsedField(spec.parse_labels, rows=3, placeholder="team=shop\ntier=web")

@@ -14,18 +14,15 @@ from decimal import Decimal
 from typing import Any
 
 from containers.ports import PortMapping
-from containers.typed import Malformed, each_line, refuse_twice
+from controlplane.lib.typed import Malformed, each_line, parse_variables, refuse_twice
 
 MIB = 1024 * 1024
-# Docker's own lower bounds (daemon/daemon_unix.go: linuxMinMemory; verifyPlatformContainerResources).
-LEAST_MEMORY = 6 * MIB
+# Docker's own lower bound (daemon/daemon_unix.go: verifyPlatformContainerResources).
 LEAST_CPUS = Decimal("0.01")
 POLICIES = ("no", "always", "unless-stopped", "on-failure")
 # Labels by which Gantry knows its own containers.
 RESERVED_LABELS = "io.gantry."
 
-# docker/go-units, RAMInBytes: units are powers of 1024, the "i" and the "b" are decoration.
-_SIZE = re.compile(r"(\d+(?:\.\d+)?) ?([kmgtp])?i?b?", re.IGNORECASE | re.ASCII)
 _NUMBER = re.compile(r"\d+(\.\d+)?", re.ASCII)
 _JSON_ARRAY = re.compile(r"\[\s*[\"\]]")
 # Moby, volume/names: the same rule as for containers.
@@ -36,19 +33,7 @@ _PROPAGATION = {"private", "rprivate", "shared", "rshared", "slave", "rslave"}
 
 def parse_environment(text: str) -> list[str]:
     """`KEY=VALUE` lines; the value is everything after the first “=”, blanks and quotes included."""
-    pairs = each_line(text, _variable)
-    refuse_twice([(number, key) for number, (key, _) in pairs], "variable")
-    return [f"{key}={value}" for _, (key, value) in pairs]
-
-
-def _variable(line: str) -> tuple[str, str]:
-    key, equals, value = line.partition("=")
-    if not equals:
-        key = key.strip()
-        raise Malformed(f"expected KEY=VALUE, found “{key}”. For an empty value write “{key}=”.")
-    if not key or any(char.isspace() for char in key):
-        raise Malformed(f"expected a name without blanks before “=”, found “{key}”.")
-    return key, value
+    return [f"{key}={value}" for key, value in parse_variables(text).items()]
 
 
 def parse_labels(text: str) -> dict[str, str]:
@@ -156,24 +141,6 @@ def _options(text: str, source: str) -> str:
         if len(both := [option for option in given if option in group]) > 1:
             raise Malformed(f"expected one of {', '.join(sorted(group))}, found “{','.join(both)}”.")
     return text
-
-
-def parse_memory(text: str) -> int:
-    """A size such as `512m` or `1.5g` in bytes; 0 (no limit) when nothing was typed."""
-    text = text.strip()
-    if not text:
-        return 0
-    match = _SIZE.fullmatch(text)
-    if match is None:
-        raise Malformed(f"expected a size such as 512m or 1.5g, found “{text}”.")
-    amount, unit = match.groups()
-    size = int(Decimal(amount) * 1024 ** (" kmgtp".index(unit.lower()) if unit else 0))
-    if 0 < size < LEAST_MEMORY:
-        advice = "" if unit else f" Without a unit it counts bytes: perhaps “{text}m”?"
-        raise Malformed(f"expected 6m (6 MiB, the engine's minimum) or more, found “{text}”.{advice}")
-    if size >= 2**63:
-        raise Malformed(f"expected a size below 8192p, found “{text}”.")
-    return size
 
 
 def parse_cpus(text: str, most: int | None = None) -> int:

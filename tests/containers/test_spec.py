@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from containers import spec
 from containers.ports import PortMapping, parse_ports
-from containers.typed import Malformed
+from controlplane.lib.typed import Malformed, parse_memory
 
 
 def problems(parse: Callable[[str], Any], text: str) -> tuple[str, ...]:
@@ -99,7 +99,7 @@ def test_whatever_is_typed_is_read_or_refused(text: str) -> None:
         spec.parse_command,
         spec.parse_entrypoint,
         spec.parse_volumes,
-        spec.parse_memory,
+        parse_memory,
         spec.parse_cpus,
     ):
         with suppress(Malformed):
@@ -211,7 +211,7 @@ def test_a_volume_that_cannot_be(text: str, said: str) -> None:
     ],
 )
 def test_memory_as_the_docker_cli_reads_it(text: str, size: int) -> None:
-    assert spec.parse_memory(text) == size
+    assert parse_memory(text) == size
 
 
 @pytest.mark.parametrize(
@@ -219,7 +219,7 @@ def test_memory_as_the_docker_cli_reads_it(text: str, size: int) -> None:
     [("-5m", "found “-5m”"), ("512", "perhaps “512m”?"), ("5m", "6m"), ("1,5g", "found “1,5g”"), ("9" * 30, "below")],
 )
 def test_memory_that_cannot_be(text: str, said: str) -> None:
-    assert said in problems(spec.parse_memory, text)[0]
+    assert said in problems(parse_memory, text)[0]
 
 
 def test_cpus_are_counted_in_billionths() -> None:

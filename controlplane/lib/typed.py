@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator
+from decimal import Decimal
 from typing import TypeVar
+
+# Docker's own lower bound (daemon/daemon_unix.go: linuxMinMemory).
+LEAST_MEMORY = 6 * 1024 * 1024
+# docker/go-units, RAMInBytes: units are powers of 1024, the "i" and the "b" are decoration.
+_SIZE = re.compile(r"(\d+(?:\.\d+)?) ?([kmgtp])?i?b?", re.IGNORECASE | re.ASCII)
 
 T = TypeVar("T")
 
@@ -53,3 +59,38 @@ def refuse_twice(keys: Iterable[tuple[int, str]], what: str) -> None:
         first.setdefault(key, number)
     if problems:
         raise Malformed(*problems)
+
+
+def parse_variables(text: str) -> dict[str, str]:
+    """`KEY=VALUE` lines; the value is everything after the first “=”, blanks and quotes included."""
+    pairs = each_line(text, _variable)
+    refuse_twice([(number, key) for number, (key, _) in pairs], "variable")
+    return dict(pair for _, pair in pairs)
+
+
+def _variable(line: str) -> tuple[str, str]:
+    key, equals, value = line.partition("=")
+    if not equals:
+        key = key.strip()
+        raise Malformed(f"expected KEY=VALUE, found “{key}”. For an empty value write “{key}=”.")
+    if not key or any(char.isspace() for char in key):
+        raise Malformed(f"expected a name without blanks before “=”, found “{key}”.")
+    return key, value
+
+
+def parse_memory(text: str) -> int:
+    """A size such as `512m` or `1.5g` in bytes; 0 (no limit) when nothing was typed."""
+    text = text.strip()
+    if not text:
+        return 0
+    match = _SIZE.fullmatch(text)
+    if match is None:
+        raise Malformed(f"expected a size such as 512m or 1.5g, found “{text}”.")
+    amount, unit = match.groups()
+    size = int(Decimal(amount) * 1024 ** (" kmgtp".index(unit.lower()) if unit else 0))
+    if 0 < size < LEAST_MEMORY:
+        advice = "" if unit else f" Without a unit it counts bytes: perhaps “{text}m”?"
+        raise Malformed(f"expected 6m (6 MiB, the engine's minimum) or more, found “{text}”.{advice}")
+    if size >= 2**63:
+        raise Malformed(f"expected a size below 8192p, found “{text}”.")
+    return size
