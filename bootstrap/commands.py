@@ -13,7 +13,17 @@ from typing import NoReturn
 
 from bootstrap.engine import wants_native
 from bootstrap.environment import ROOT, CannotPrepare, current, needs, prepare, uv
-from bootstrap.packages import BENCH_NEEDS, ENGINE_NEEDS, ENGINE_WISHES, REDIS_NEED, TEST_NEEDS, install, search_path
+from bootstrap.packages import (
+    BENCH_NEEDS,
+    ENGINE_NEEDS,
+    ENGINE_WISHES,
+    GIT_NEED,
+    REDIS_NEED,
+    SSH_NEED,
+    TEST_NEEDS,
+    install,
+    search_path,
+)
 from bootstrap.terminal import say
 
 HELP = """\
@@ -79,7 +89,7 @@ def up(arguments: list[str]) -> int:
         return 0
     began, at_once = time.time(), current(development=False)
     # Declined, `up` goes on: it says itself what it cannot start.
-    install([*needs(development=False), REDIS_NEED], "Gantry")
+    install([*needs(development=False), REDIS_NEED, GIT_NEED, SSH_NEED], "Gantry")
     if os.geteuid() == 0 and wants_native(arguments):
         install([*ENGINE_NEEDS, *ENGINE_WISHES], "The engine of this machine, Gantry's own,")
     python = prepare(development=False)

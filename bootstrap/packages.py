@@ -115,6 +115,8 @@ ENGINE_NEEDS = (
 ENGINE_WISHES = (
     Need("catatonit", "first process of containers that want one", program("docker-init", "catatonit", "tini")),
 )
+GIT_NEED = Need("git", "builds from git", program("git"))
+SSH_NEED = Need("openssh-client", "builds from git over SSH", program("ssh"))
 TEST_NEEDS = (
     Need("docker.io", "an engine to test on", program("dockerd")),
     Need("podman", "an engine to test on", program("podman")),
@@ -134,6 +136,9 @@ TEST_NEEDS = (
     Need("iptables", "Docker's networks", program("iptables")),
     Need("nftables", "cuts a host off the network", program("nft")),
     Need("skopeo", "fills the test registry", program("skopeo")),
+    GIT_NEED,
+    SSH_NEED,
+    Need("openssh-server", "a git server over SSH", program("sshd")),
     Need("xz-utils", "Docker unpacks .tar.xz with it", program("xz")),
 )
 _BENCHED = (

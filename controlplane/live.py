@@ -34,6 +34,7 @@ VERBS = {
     "containers": "container.see",
     "container": "container.see",
     "images": "image.see",
+    "builds": "image.see",
     "operations": "operation.see",
     "operation": "operation.see",
 }

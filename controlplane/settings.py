@@ -1,13 +1,14 @@
 """Django's settings. Everything that differs between installations comes from the environment:
 
 GANTRY_HOME, GANTRY_LISTEN, GANTRY_GATEWAY_LISTEN, GANTRY_PUBLIC_URL, GANTRY_GATEWAY_URLS, GANTRY_TLS_CERT,
-GANTRY_TLS_KEY, GANTRY_ALLOWED_HOSTS, GANTRY_DEBUG, REDIS_URL, DATABASE_URL.
+GANTRY_TLS_KEY, GANTRY_ALLOWED_HOSTS, GANTRY_DEBUG, GANTRY_SCRATCH, GANTRY_GIT_NETWORKS, REDIS_URL, DATABASE_URL.
 """
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
+from tempfile import gettempdir
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -23,6 +24,12 @@ VERSION = "0.1.0"
 GANTRY_HOME = private_folder(gantry_home())
 RUN_DIR = private_folder(run_folder(GANTRY_HOME))
 HOSTS_DIR = private_folder(RUN_DIR / "hosts")
+
+UPLOADS_DIR = private_folder(GANTRY_HOME / "uploads")
+# Where git checks out what is built. Not below GANTRY_HOME, into which the user that runs git may not look.
+SCRATCH_DIR = os.environ.get("GANTRY_SCRATCH") or ("/var/tmp" if os.access("/var/tmp", os.W_OK) else gettempdir())
+# Networks that builds may fetch from although they are this machine's own or link-local (images/builds/addresses.py).
+GIT_NETWORKS = [each for each in os.environ.get("GANTRY_GIT_NETWORKS", "").split(",") if each]
 
 SECRET_KEY = secret_key(GANTRY_HOME)
 DEBUG = os.environ.get("GANTRY_DEBUG") == "1"
@@ -70,6 +77,7 @@ INSTALLED_APPS = [
     "controlplane.operations",
     "hosts",
     "images",
+    "images.builds",
     "containers",
     "controlplane",
 ]
@@ -204,6 +212,9 @@ CELERY_TIMEZONE = "UTC"
 CELERY_BEAT_SCHEDULE = {
     "operations-sweep": {"task": "operations.sweep", "schedule": 5.0, "options": {"expires": 5}},
     "operations-prune": {"task": "operations.prune", "schedule": 3600.0, "options": {"expires": 600}},
+    "builds-due": {"task": "builds.start_due", "schedule": 20.0, "options": {"expires": 20}},
+    "builds-bases": {"task": "builds.look_at_bases", "schedule": 300.0, "options": {"expires": 300}},
+    "builds-sweep": {"task": "builds.sweep", "schedule": 3600.0, "options": {"expires": 600}},
 }
 
 # --- People ---------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ urlpatterns = [
     path("hosts/", include("hosts.urls")),
     path("agent/", include("hosts.agent_urls")),
     path("images/", include("images.urls")),
+    path("builds/", include("images.builds.urls")),
     path("containers/", include("containers.urls")),
 ]
 

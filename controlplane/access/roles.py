@@ -20,6 +20,8 @@ CHANGING = frozenset(
         "host.manage",
         "image.pull",
         "image.run",
+        "image.build",
+        "image.push",
         "image.delete",
         "container.create",
         "container.start",

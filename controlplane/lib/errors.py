@@ -8,6 +8,7 @@
     ├── Conflict          409  right in itself, but not in the present state
     ├── NotModified       304  already so
     ├── Unavailable       503  a host or a service does not answer
+    │   └── Lost               it went away in the middle: nobody knows how it ended
     └── Internal          500  our fault
 
 A message says what was expected and what was found; `hint` says what the person can do next.
@@ -65,6 +66,10 @@ class NotModified(GantryError):
 
 class Unavailable(GantryError):
     status = 503
+
+
+class Lost(Unavailable):
+    """Contact broke while the work went on elsewhere. An operation that raises it ends as lost, not as failed."""
 
 
 class Internal(GantryError):

@@ -12,7 +12,7 @@ from controlplane.access.decide import visible
 from controlplane.access.models import User
 from controlplane.operations.models import UNFINISHED, AuditEntry, Operation, Outcome, State
 
-KINDS = (("container", "Containers"), ("image", "Images"), ("bulk", "Bulk actions"))
+KINDS = (("container", "Containers"), ("image", "Images and builds"), ("bulk", "Bulk actions"))
 
 
 def _hosts(request: HttpRequest | None) -> QuerySet[Any]:

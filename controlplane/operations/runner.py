@@ -11,7 +11,7 @@ from asgiref.sync import async_to_sync
 from django.db import DatabaseError, transaction
 from django.utils import timezone
 
-from controlplane.lib.errors import GantryError
+from controlplane.lib.errors import GantryError, Lost
 from controlplane.lib.live import publish
 from controlplane.lib.threads import in_thread
 from controlplane.operations import kinds, lifecycle
@@ -162,6 +162,8 @@ async def _outcome(body: asyncio.Task[None], operation: Operation) -> tuple[str,
         return State.CANCELLED, "", ""
     except Superseded:
         return State.LOST, "", ""  # which is not written: the checkpoint that follows raises it again
+    except Lost as exc:
+        return State.LOST, exc.message, exc.hint
     except GantryError as exc:
         return State.FAILED, exc.message, exc.hint
     except Exception as exc:

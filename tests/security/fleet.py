@@ -12,6 +12,8 @@ from controlplane.access.models import Invitation, Role, User
 from controlplane.operations.audit import record
 from controlplane.operations.models import Operation, OperationOutput, State
 from hosts.models import Environment, Host, HostState
+from images.builds.asked import Options, Source
+from images.builds.models import Build, Credential, Definition, Upload
 from images.models import Image, ImageTag
 
 UNUSABLE = "!"  # no password fits; hashing one would take half of each test
@@ -29,6 +31,10 @@ class Fleet:
     container: Container
     tag: ImageTag
     operation: Operation
+    build: Build
+    definition: Definition
+    credential: Credential
+    upload: Upload
 
     def pk(self, route: str) -> int:
         """The id of the row that `route` (a pattern of the resolver) is about."""
@@ -39,6 +45,7 @@ class Fleet:
             "ws/operations/": self.operation,
             "hosts/environments/": self.environment,
             "hosts/": self.host,
+            "builds/": self.build.operation,
             "containers/": self.container,
             "ws/containers/": self.container,
         }
@@ -103,4 +110,46 @@ def make(text: str = "web") -> Fleet:
     OperationOutput.objects.create(operation=operation, seq=1, stream="stderr", text=text)
     record(viewer, "container.stop", target_name=text, host_name=text, detail=text, operation=operation)
     invitation, _ = Invitation.issue(Role.VIEWER, created_by=administrator)
-    return Fleet(administrator, viewer, invitation, environment, host, container, tag, operation)
+    builds = _builds(text, operation, administrator)
+    return Fleet(administrator, viewer, invitation, environment, host, container, tag, operation, *builds)
+
+
+def _builds(text: str, operation: Operation, owner: User) -> tuple[Build, Definition, Credential, Upload]:
+    """A build of a definition, its files, and a credential."""
+    upload = Upload.objects.create(name=text[:200], owner=owner, size=1, files=1, finished_at=timezone.now())
+    credential = Credential(name="token", kind="secret", server=text[:250], username=text[:250], known_hosts=text)
+    credential.secret = text
+    credential.save()
+    source = Source("typed", dockerfile=f"FROM {text}", ref=text, folder=text, url=text).as_json()
+    options = Options(host=operation.host_id or 0, tags=["web:1"], args={text: text}, target=text).as_json()
+    definition = Definition.objects.create(
+        name=text[:80],
+        slug="a-definition",
+        source=source,
+        options=options,
+        owner=owner,
+        refused_why=text[:500],
+        base_digests={text: text},
+        follows_base=True,
+        base_trouble=text[:500],
+    )
+    build = Build.objects.create(
+        operation=operation,
+        definition=definition,
+        number=1,
+        source=source,
+        options=options,
+        dockerfile=f"FROM {text}\nRUN {text}\n",
+        commit=text[:64],
+        stages=[{"position": 0, "base": text, "name": text, "needs": [], "steps": [_step(text)]}],
+        steps=[{**_step(text), "key": "1", "stage": 0, "state": "built", "seconds": 1}],
+        image_id="sha256:" + "a" * 64,
+        tags=["web:1", text],
+        size=1,
+        layers=[{"created_by": text, "size": 1}],
+    )
+    return build, definition, credential, upload
+
+
+def _step(text: str) -> dict[str, Any]:
+    return {"word": "FROM", "text": text, "line": 1}

@@ -69,6 +69,28 @@ TABLE: dict[str, Rule] = {
     "images/": _both("image.see"),
     "images/pull/": _both("image.pull"),
     "images/remove/": _change("image.delete"),
+    "builds/": _both("image.see"),
+    "builds/new/": _both("image.build"),
+    "builds/lint/": _change("image.build"),
+    "builds/<int:pk>/": _both("image.see"),
+    "builds/<int:pk>/rebuild/": _change("image.build"),
+    "builds/<int:pk>/push/": _change("image.push"),
+    "builds/<int:pk>/compare/": _both("image.see"),
+    "builds/uploads/": _change("image.build"),
+    "builds/uploads/<slug:ident>/": Rule(NEVER, NEVER),  # PUT and DELETE: image.build (tests/builds/test_uploads.py)
+    "builds/uploads/<slug:ident>/finish/": _change("image.build"),
+    "builds/definitions/": _both("image.see"),
+    "builds/definitions/new/": _both("image.build"),
+    "builds/definitions/<slug:slug>/": _both("image.see"),
+    "builds/definitions/<slug:slug>/edit/": _both("image.build"),
+    "builds/definitions/<slug:slug>/build/": _change("image.build"),
+    "builds/definitions/<slug:slug>/delete/": _change("image.build"),
+    "builds/definitions/<slug:slug>/webhook/": _change("image.build"),
+    "builds/hooks/<slug:slug>/": _change(PUBLIC),  # signed (tests/builds/test_triggers.py)
+    "builds/credentials/": _both("registry.manage"),
+    "builds/credentials/new/": _both("registry.manage"),
+    "builds/credentials/<slug:name>/": _both("registry.manage"),
+    "builds/credentials/<slug:name>/delete/": _change("registry.manage"),
     "containers/": _both("container.see"),
     "containers/run/": _both("container.create"),
     "containers/do/<slug:verb>/": _change("container.stop"),  # that of the verb: see ACTS
@@ -112,5 +134,6 @@ def walk(patterns: list[URLPattern | URLResolver] | None = None, prefix: str = "
 def address(route: str, fleet: Fleet) -> str:
     """A URL of `route` that leads to a row of the fleet."""
     path = route.replace("<str:token>", "no-such-token").replace("<path:name>", "no.whl")
-    path = path.replace("<slug:verb>", "stop")
+    path = path.replace("<slug:verb>", "stop").replace("<slug:slug>", fleet.definition.slug)
+    path = path.replace("<slug:name>", fleet.credential.name).replace("<slug:ident>", fleet.upload.pk)
     return "/" + (path.replace("<int:pk>", str(fleet.pk(route))) if "<int:pk>" in path else path)

@@ -16,17 +16,34 @@ from hypothesis import strategies as st
 from containers.filters import SORTS as CONTAINER_SORTS
 from controlplane.operations.views import SORTS as OPERATION_SORTS
 from hosts.filters import SORTS as HOST_SORTS
+from images.builds.filters import SORTS as BUILD_SORTS
 from images.filters import SORTS as IMAGE_SORTS
 from tests.security.fleet import Fleet
 
 LISTS: dict[str, dict[str, tuple[str, ...]]] = {
     "/containers/": CONTAINER_SORTS,
     "/images/": IMAGE_SORTS,
+    "/builds/": BUILD_SORTS,
     "/hosts/": HOST_SORTS,
     "/operations/": OPERATION_SORTS,
     "/operations/audit/": {"id": ("id",)},
 }
-FIELDS = ["q", "state", "host", "environment", "image", "label", "kind", "actor", "who", "verb", "outcome", "show"]
+FIELDS = [
+    "q",
+    "state",
+    "host",
+    "environment",
+    "image",
+    "label",
+    "kind",
+    "actor",
+    "who",
+    "verb",
+    "outcome",
+    "show",
+    "of",
+    "trigger",
+]
 PARAMETERS = [*FIELDS, "sort", "page", "size"]
 ODD = [
     "' OR '1'='1",

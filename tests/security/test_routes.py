@@ -38,6 +38,7 @@ def test_the_pinned_list_of_what_answers_to_anybody() -> None:
         "agent/install.sh",
         "agent/wheels/",
         "agent/wheels/<path:name>",
+        "builds/hooks/<slug:slug>/",
         "healthz",
         "login/",
         "setup/<str:token>/",

@@ -1,0 +1,1 @@
+"""Builds: a Dockerfile and its files become an image on a host."""

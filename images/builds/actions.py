@@ -1,0 +1,211 @@
+"""Verbs on builds that a person, or a trigger in a person's name, asks for."""
+
+from __future__ import annotations
+
+import secrets
+from typing import Any
+
+from django.db import transaction
+from django.db.models import F
+from django.utils import timezone
+from django.utils.text import slugify
+
+from controlplane.access.decide import require
+from controlplane.access.models import User
+from controlplane.lib.errors import Conflict, InvalidArgument
+from controlplane.lib.live import publish
+from controlplane.lib.seal import seal
+from controlplane.operations import actions as operations
+from controlplane.operations.actions import Request
+from controlplane.operations.audit import record
+from controlplane.operations.models import UNFINISHED, Operation
+from images.builds import addresses, cloning, following, naming, pool, schedules
+from images.builds.asked import GIT, Options, Source
+from images.builds.models import Build, Concurrency, Credential, Definition, Trigger
+
+
+def check(source: Source, options: Options) -> None:
+    """Raise InvalidArgument for what can be told to be wrong without asking a host or a server."""
+    if source.kind == GIT:
+        addresses.parse(source.url)
+        cloning.check_ref(source.ref)
+        cloning.check_ref(source.commit)
+        cloning.check_folder(source.folder)
+    for template in options.tags:
+        naming.check(template, git=source.kind == GIT)
+    if options.push and not options.tags:
+        raise InvalidArgument("Expected a tag to push, found none.", "A push needs a name, with its registry.")
+
+
+def start(
+    actor: User,
+    source: Source,
+    options: Options,
+    *,
+    definition: Definition | None = None,
+    trigger: str = Trigger.PERSON,
+    ip: str | None = None,
+) -> Operation:
+    """Start a build in `actor`'s name. Raises RightMissing, InvalidArgument, or Conflict when no host can take it."""
+    check(source, options)
+    host = pool.choose(actor, options)
+    require(actor, "image.build", host)
+    if options.push:
+        require(actor, "image.push", host)
+    with transaction.atomic():
+        number = _take_number(definition) if definition else 0
+        params: dict[str, Any] = {
+            "source": source.as_json(),
+            "options": options.as_json(),
+            "definition": definition.pk if definition else None,
+            "number": number,
+            "trigger": str(trigger),
+        }
+        name = f"{definition.name} #{number}" if definition else ", ".join(options.tags) or "an image"
+        request = Request(
+            kind="image.build",
+            title=f"Build {name}",
+            host=host,
+            target=("build", "", name[:300]),
+            params=params,
+            lane=f"build:{definition.pk}" if definition else "",
+        )
+        if definition and definition.concurrency == Concurrency.CANCEL:
+            _cancel_older(actor, definition, ip)
+        operation = operations.start(actor, request, ip=ip)
+        Build.objects.create(
+            operation=operation,
+            definition=definition,
+            number=number,
+            trigger=trigger,
+            source=params["source"],
+            options=params["options"],
+        )
+        publish("builds")
+    return operation
+
+
+def _take_number(definition: Definition) -> int:
+    Definition.objects.filter(pk=definition.pk).update(next_number=F("next_number") + 1)
+    definition.refresh_from_db(fields=["next_number"])
+    return definition.next_number - 1
+
+
+def _cancel_older(actor: User, definition: Definition, ip: str | None) -> None:
+    older = Operation.objects.filter(build__definition=definition, state__in=UNFINISHED, cancel_requested_at=None)
+    for operation in older:
+        operations.cancel(actor, operation, ip=ip)
+
+
+def start_defined(
+    actor: User, definition: Definition, *, trigger: str = Trigger.PERSON, commit: str = "", ip: str | None = None
+) -> Operation:
+    """A build of `definition`; `commit`: of that very commit instead of what its branch holds then."""
+    source, options = Source.of_json(definition.source), Options.of_json(definition.options)
+    source.commit = commit if source.kind == GIT else ""
+    return start(actor, source, options, definition=definition, trigger=trigger, ip=ip)
+
+
+def rebuild(actor: User, build: Build, *, ip: str | None = None) -> Operation:
+    """The same once more: same source, same options, its host chosen anew where it came from a pool."""
+    source, options = Source.of_json(build.source), Options.of_json(build.options)
+    return start(actor, source, options, definition=build.definition, ip=ip)
+
+
+def push(actor: User, build: Build, *, ip: str | None = None) -> Operation:
+    """Push what `build` made. Raises Conflict when it made nothing with a name, or its host is gone."""
+    host = build.operation.host
+    if host is None or not build.tags or not build.image_id:
+        raise Conflict("There is nothing to push: the build made no image with a name, or its host was removed.")
+    require(actor, "image.push", host)
+    return operations.start(actor, following.push_request(build, host, Options.of_json(build.options)), ip=ip)
+
+
+def save_definition(actor: User, definition: Definition, *, ip: str | None = None) -> Definition:
+    """Write a new or changed definition. Its builds run with the rights of whoever saved it last."""
+    source, options = Source.of_json(definition.source), Options.of_json(definition.options)
+    require(actor, "image.build")
+    check(source, options)
+    if options.push:
+        require(actor, "image.push")
+    definition.owner = actor
+    definition.next_run_at = schedules.next_time(definition.schedule, timezone.now()) if definition.schedule else None
+    with transaction.atomic():
+        is_new = definition.pk is None
+        if is_new:
+            definition.slug = _free_slug(definition.name)
+        definition.save()
+        _record(actor, "image.build", definition, f"{'define' if is_new else 'change'} build {definition}", ip)
+        publish("builds")
+    return definition
+
+
+def _free_slug(name: str) -> str:
+    base = slugify(name)[:70] or "build"
+    taken = {"new"} | set(Definition.objects.filter(slug__startswith=base).values_list("slug", flat=True))
+    return next(slug for n in range(len(taken) + 1) if (slug := f"{base}-{n + 1}" if n else base) not in taken)
+
+
+def delete_definition(actor: User, definition: Definition, *, ip: str | None = None) -> None:
+    """Forget it; its builds stay. Raises Conflict while one of them runs."""
+    if Operation.objects.filter(build__definition=definition, state__in=UNFINISHED).exists():
+        raise Conflict(f"A build of {definition} has not ended yet.", "Cancel it first.")
+    with transaction.atomic():
+        _record(actor, "image.build", definition, f"delete build definition {definition}", ip)
+        definition.delete()
+        publish("builds")
+
+
+def renew_hook(actor: User, definition: Definition, *, on: bool, ip: str | None = None) -> str:
+    """Give the webhook a new secret, which is returned once, or switch it off. The old secret is dead at once."""
+    secret = secrets.token_urlsafe(32) if on else ""
+    with transaction.atomic():
+        Definition.objects.filter(pk=definition.pk).update(hook_secret=seal(secret) if on else "")
+        _record(actor, "image.build", definition, f"{'new webhook secret' if on else 'webhook off'}: {definition}", ip)
+    return secret
+
+
+def save_credential(actor: User, credential: Credential, *, ip: str | None = None) -> Credential:
+    require(actor, "registry.manage")
+    with transaction.atomic():
+        is_new = credential.pk is None
+        credential.created_by = credential.created_by or actor.display
+        credential.save()
+        _record(actor, "registry.manage", credential, f"{'add' if is_new else 'change'} credential {credential}", ip)
+    return credential
+
+
+def delete_credential(actor: User, credential: Credential, *, ip: str | None = None) -> None:
+    """Raises Conflict that names the definitions which use it."""
+    require(actor, "registry.manage")
+    users = users_of(credential)
+    if users:
+        raise Conflict(
+            f"The credential {credential} is used by {', '.join(str(each) for each in users[:5])}.",
+            "Take it out of there first.",
+        )
+    with transaction.atomic():
+        _record(actor, "registry.manage", credential, f"delete credential {credential}", ip)
+        credential.delete()
+
+
+def users_of(credential: Credential) -> list[Definition]:
+    """The definitions that name it."""
+
+    def names(definition: Definition) -> set[str]:
+        source, options = Source.of_json(definition.source), Options.of_json(definition.options)
+        return {source.credential, *options.secrets, *options.logins}
+
+    return [each for each in Definition.objects.all() if credential.name in names(each)]
+
+
+def _record(actor: User, verb: str, target: Definition | Credential, detail: str, ip: str | None) -> None:
+    record(
+        actor,
+        verb,
+        target_kind=target._meta.model_name or "",
+        target_id=target.pk or "",
+        target_name=target.name,
+        detail=detail,
+        ip=ip,
+    )

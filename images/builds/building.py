@@ -1,0 +1,364 @@
+"""One build: gather its files, send them to the host's engine, follow what it says, write down what it made."""
+
+from __future__ import annotations
+
+import asyncio
+import difflib
+import os
+import re
+import secrets as random
+import shutil
+import tarfile
+import tempfile
+import time
+from collections.abc import AsyncIterator
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.utils import timezone
+
+from controlplane.lib.errors import Conflict, GantryError, InvalidArgument, Lost, NotFound
+from controlplane.lib.live import publish
+from controlplane.lib.threads import in_thread
+from controlplane.operations.runner import Work
+from hosts.engine import Engine, EngineError, EngineUnreachable, raise_for_message, segment
+from hosts.working import engine_of
+from images.builds import credentials, following, naming
+from images.builds.asked import DOCKERFILE, GIT, TYPED, Options, Source
+from images.builds.cloning import Clone, clone
+from images.builds.context import Context, dockerfile_in_folder, dockerfile_in_tar, entry, is_plain_tar, pack
+from images.builds.dockerfile import Dockerfile, read
+from images.builds.lint import lint
+from images.builds.masking import Mask
+from images.builds.models import Build, Upload
+from images.builds.steps import CANCELLED, FAILED, Steps, line_of
+from images.pulling import Layers
+
+SCRATCH_PREFIX = "gantry-build-"
+LARGEST_CONTEXT = 8 << 30  # bytes of a repository's files
+SAVE_SECONDS = 0.5  # how often steps are written while they pass
+TYPED_BESIDE = "Dockerfile.gantry"  # the name of a typed Dockerfile among files that have one already
+PODMAN_SECRET = "podman-build-secret"  # the prefix by which Podman tells secrets in a context from files
+_BUILT = re.compile(r"Successfully built ([0-9a-f]{12,64})")
+_MISSING = re.compile(r"(?:stat|lstat|copying) \"?/?([^\s:\"]+)\"?: (?:file does not exist|no such file)")
+
+
+@dataclass
+class Job:
+    """What one run of a build works with."""
+
+    work: Work
+    build: Build
+    source: Source
+    options: Options
+    mask: Mask
+    secrets: dict[str, str] = field(repr=False)
+    logins: dict[str, dict[str, str]] = field(repr=False)
+    context: Context = field(default_factory=Context)
+    dockerfile_path: str = ""
+    file: Dockerfile = field(default_factory=lambda: Dockerfile((), ()))
+    image_id: str = ""
+
+    def say(self, text: str, stream: str = "info") -> None:
+        self.work.say(self.mask(text), stream)
+
+
+async def build(work: Work) -> None:
+    """params: source, options (see `asked`), and for a retry or a definition also trigger, definition, number."""
+    job = await in_thread(_begin, work)
+    try:
+        async with asyncio.timeout(job.options.timeout) as limit, _scratch() as scratch:
+            await _gather(job, scratch)
+            async with engine_of(work) as engine:
+                await _run(job, engine)
+                await in_thread(_save_image, job, await _inspect(engine, job))
+    except TimeoutError as exc:
+        if not limit.expired():
+            raise
+        raise Conflict(
+            f"The build was stopped: it took longer than {job.options.timeout} s.",
+            "Give it more time, or look at the step that ran last.",
+        ) from exc
+    except GantryError as exc:
+        exc.message, exc.hint = job.mask(exc.message), job.mask(exc.hint)
+        raise
+    await in_thread(following.after, job.build, work.operation)
+
+
+def _begin(work: Work) -> Job:
+    """The build of this operation: a retry makes its own. Credentials are looked up for the host it runs on."""
+    params = work.params
+    build, _ = Build.objects.get_or_create(
+        operation=work.operation,
+        defaults={
+            "definition_id": params.get("definition"),
+            "number": params.get("number", 0),
+            "trigger": params.get("trigger", "person"),
+            "source": params["source"],
+            "options": params["options"],
+        },
+    )
+    build.steps, build.failed_line = [], None
+    source, options = Source.of_json(build.source), Options.of_json(build.options)
+    secrets = credentials.secrets(options, work.host)
+    logins = credentials.logins(options, work.host)
+    login = credentials.git_login(source, work.host)
+    hidden = [*secrets.values(), *(each["password"] for each in logins.values())]
+    if login:
+        hidden += [login.token, login.key]
+    return Job(work, build, source, options, Mask(each for each in hidden if each), secrets, logins)
+
+
+@asynccontextmanager
+async def _scratch() -> AsyncIterator[Path]:
+    """A folder for what is fetched, gone afterwards whatever happens."""
+    folder = Path(tempfile.mkdtemp(prefix=f"{SCRATCH_PREFIX}{os.getpid()}-", dir=settings.SCRATCH_DIR))
+    try:
+        yield folder
+    finally:
+        await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+
+
+async def _gather(job: Job, scratch: Path) -> None:
+    """The files of the build as one tar, and its Dockerfile read."""
+    source, build = job.source, job.build
+    path = source.dockerfile_path
+    if source.kind == GIT:
+        fetched = await _fetch(job, scratch)
+        build.commit, build.dockerfile = fetched.commit, dockerfile_in_folder(fetched.folder, path)
+        branch = source.ref if source.commit else fetched.branch
+    else:
+        upload = await in_thread(_upload, source)
+        branch = ""
+        if source.kind == TYPED:
+            build.dockerfile = source.dockerfile
+            path = TYPED_BESIDE if upload and DOCKERFILE in upload.dockerfiles else DOCKERFILE
+            job.context = Context(entry(path, source.dockerfile.encode()), upload.path if upload else None)
+        elif upload:
+            build.dockerfile = await asyncio.to_thread(dockerfile_in_tar, upload.path, path)
+            job.context = Context(file=upload.path)
+    job.dockerfile_path = path
+    job.file = read(build.dockerfile)
+    build.dockerfile_path = source.dockerfile_path
+    build.stages = [stage.as_json() for stage in job.file.needed(job.options.target)]
+    build.tags = [
+        naming.fill(
+            template, branch=branch, sha=build.commit, asked=job.work.operation.created_at, number=_number(build)
+        )
+        for template in job.options.tags
+    ]
+    _tell_warnings(job)
+    await in_thread(_save, build)
+
+
+def _number(build: Build) -> int:
+    return build.number or build.operation_id
+
+
+async def _fetch(job: Job, scratch: Path) -> Clone:
+    source = job.source
+    login = await in_thread(credentials.git_login, source, job.work.host)
+    checkout = scratch / "git"
+    checkout.mkdir()
+    scratch.chmod(0o711)  # git runs as another user
+    wanted = source.commit or source.ref
+    fetched = await clone(
+        source.url, wanted, checkout, job.say, folder=source.folder, submodules=source.submodules, login=login
+    )
+    job.say(f"At commit {fetched.commit}.")
+    tar = scratch / "context.tar"
+    count = await asyncio.to_thread(pack, fetched.folder, tar, source.dockerfile_path, LARGEST_CONTEXT)
+    job.say(f"{count} files, {tar.stat().st_size:,} bytes.")
+    job.context = Context(file=tar)
+    return fetched
+
+
+def _upload(source: Source) -> Upload | None:
+    """The files that were sent for it. Raises NotFound once they are gone."""
+    if not source.upload:
+        return None
+    upload = Upload.objects.filter(pk=source.upload).exclude(finished_at=None).first()
+    if upload is None or not upload.path.exists():
+        raise NotFound(
+            "The files that were sent for this build are kept no longer.", "Send them again, as a new build."
+        )
+    Upload.objects.filter(pk=upload.pk).update(used_at=timezone.now())
+    if source.kind == TYPED and not is_plain_tar(upload.path):
+        raise InvalidArgument("Beside a typed Dockerfile, files are sent as they are, not as a compressed archive.")
+    return upload
+
+
+def _tell_warnings(job: Job) -> None:
+    findings = lint(job.build.dockerfile, args=tuple(job.options.args))
+    job.work.result["warnings"] = [each.as_json() for each in findings if each.severity == "warning"]
+    for each in findings:
+        if each.severity == "warning":
+            job.say(f"Line {each.line}: {each.message}", "note")
+
+
+async def _run(job: Job, engine: Engine) -> None:
+    """Send it, and follow the engine's words to the end. Raises what the engine says went wrong, with the line."""
+    steps = Steps(job.file, job.say)
+    saver = asyncio.create_task(_keep_saving(job.build, steps))
+    try:
+        await _follow(job, engine, steps)
+        steps.end()
+    except asyncio.CancelledError:
+        steps.end(CANCELLED)
+        raise
+    except EngineUnreachable as exc:
+        steps.end(FAILED)
+        raise Lost(
+            f"{job.work.operation.host_name} was lost while it built: {exc.message}",
+            "What it had begun ends with the connection. Retry when the host is back.",
+        ) from exc
+    except EngineError as exc:
+        steps.end(FAILED)
+        failed = steps.steps[-1] if steps.steps else None
+        line = (failed.line if failed else 0) or line_of(exc.message)
+        job.build.failed_line = line or None
+        raise await asyncio.to_thread(_with_place, job, exc, line) from exc
+    finally:
+        saver.cancel()
+        await asyncio.gather(saver, return_exceptions=True)
+        job.build.steps = [step.as_json() for step in steps.steps]
+        await in_thread(_save, job.build)
+
+
+async def _keep_saving(build: Build, steps: Steps) -> None:
+    saved: list[dict[str, Any]] = []
+    while True:
+        await asyncio.sleep(SAVE_SECONDS)
+        present = [step.as_json() for step in steps.steps]
+        if present != saved:
+            build.steps = saved = present
+            await in_thread(_save, build)
+
+
+async def _follow(job: Job, engine: Engine, steps: Steps) -> None:
+    context, headers, query = _request(job)
+    layers = Layers(job.work)
+    total = context.size
+
+    def sent(count: int) -> None:
+        job.work.progress("files", "Sent" if count >= total else "Sending the files", count, total)
+
+    headers |= {"Content-Type": "application/x-tar"}
+    messages = engine.messages("POST", "/build", context.pieces(sent), headers=headers, **query)
+    async with aclosing(messages):
+        async for message in messages:
+            raise_for_message(message)
+            if isinstance(text := message.get("stream"), str):
+                steps.feed(text)
+                if match := _BUILT.search(text):
+                    job.image_id = match[1]
+            elif isinstance(aux := message.get("aux"), dict):
+                job.image_id = str(aux.get("ID") or job.image_id)
+            elif "status" in message:
+                layers.note(message)
+
+
+def _request(job: Job) -> tuple[Context, dict[str, str], dict[str, Any]]:
+    """The tar, the headers and the query of POST /build."""
+    options, context = job.options, job.context
+    headers = {"X-Registry-Config": credentials.header(job.logins)} if job.logins else {}
+    query: dict[str, Any] = {
+        "dockerfile": job.dockerfile_path,
+        "t": job.build.tags,
+        "target": options.target or None,
+        "buildargs": options.args or None,
+        "platform": options.platform or None,
+        "nocache": True if not options.cache else None,
+        "pull": True if options.pull else None,
+        "rm": True,
+        "forcerm": True,
+        "cachefrom": _json_list(options.cache_from),
+        "memory": options.memory or None,
+        "memswap": options.memory or None,
+    }
+    if options.cpus:
+        query |= {"cpuperiod": 100_000, "cpuquota": int(options.cpus * 100_000)}
+    if job.secrets:
+        context, more, headers_for_secrets = _with_secrets(job)
+        query |= more
+        headers |= headers_for_secrets
+    return context, headers, query
+
+
+def _json_list(values: list[str]) -> str | None:
+    return "[" + ",".join(f'"{value}"' for value in values) + "]" if values else None
+
+
+def _with_secrets(job: Job) -> tuple[Context, dict[str, Any], dict[str, str]]:
+    """How each engine is given secrets; Docker's classic builder knows of none."""
+    host = job.work.host
+    kind = host.engine_kind if host else ""
+    if kind == "gantry":
+        return job.context, {}, {"X-Gantry-Build-Secrets": credentials.native_secrets_header(job.secrets)}
+    if kind == "podman":
+        if job.context.file and not is_plain_tar(job.context.file):
+            raise InvalidArgument("On a Podman host, secrets go with files that are not compressed.")
+        names = {name: f"{PODMAN_SECRET}{random.token_hex(8)}" for name in job.secrets}
+        head = b"".join(entry(names[name], value.encode()) for name, value in job.secrets.items())
+        listed = _json_list([f"id={name},src={names[name]}" for name in job.secrets])
+        return Context(job.context.head + head, job.context.file), {"secrets": listed}, {}
+    raise InvalidArgument(
+        f"{job.work.operation.host_name} runs Docker, whose Engine API takes no build secrets.",
+        "Build on a host with Gantry’s own engine or with Podman.",
+    )
+
+
+def _with_place(job: Job, error: EngineError, line: int) -> GantryError:
+    """The engine's error with the place in the Dockerfile, and names near one that was not found."""
+    message = error.message
+    if line and not line_of(message):
+        message = f"{job.build.dockerfile_path or 'Dockerfile'} line {line}: {message}"
+    hint = ""
+    if (match := _MISSING.search(message)) and job.context.file:
+        near = difflib.get_close_matches(match[1], _names(job.context.file), 3, 0.5)
+        hint = f"Did you mean {', '.join(near)}?" if near else ""
+    return GantryError(message, hint or "The step’s output says more; the line is marked in the Dockerfile.")
+
+
+def _names(archive: Path, most: int = 20_000) -> list[str]:
+    found = []
+    with tarfile.open(archive) as tar:
+        for info in tar:
+            found.append(info.name.removeprefix("./"))
+            if len(found) >= most:
+                break
+    return found
+
+
+async def _inspect(engine: Engine, job: Job) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """The image that was made, and its history."""
+    name = job.image_id or (job.build.tags[0] if job.build.tags else "")
+    if not name:
+        raise Conflict("The engine said that it had built an image, and not which.", "Give it a tag.")
+    image = await engine.get(f"/images/{segment(name)}/json")
+    history = await engine.get(f"/images/{segment(name)}/history")
+    return image, history or []
+
+
+def _save(build: Build) -> None:
+    build.save()
+    publish(f"operation.{build.operation_id}")
+
+
+def _save_image(job: Job, found: tuple[dict[str, Any], list[dict[str, Any]]]) -> None:
+    image, history = found
+    build = job.build
+    build.image_id = str(image["Id"])
+    if not build.image_id.startswith("sha256:"):
+        build.image_id = f"sha256:{build.image_id}"
+    build.size = int(image.get("Size") or 0)
+    build.layers = [
+        {"created_by": str(each.get("CreatedBy", ""))[:500], "size": int(each.get("Size") or 0)}
+        for each in reversed(history)
+    ]
+    _save(build)
+    job.work.result |= {"image_id": build.image_id, "tags": build.tags, "at": time.time()}
+    job.say(f"{job.work.operation.host_name} has {', '.join(build.tags) or build.image_id[:19]}.")
