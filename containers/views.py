@@ -6,10 +6,8 @@ from datetime import timedelta
 
 from django.contrib import messages
 from django.db.models import Q
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
-from django.shortcuts import redirect
+from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
-from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.http import require_POST
 
 from containers import actions
@@ -22,7 +20,7 @@ from controlplane.access.decide import allows, require
 from controlplane.access.middleware import signed_in
 from controlplane.lib.errors import Conflict, InvalidArgument, NotFound
 from controlplane.lib.lists import listing
-from controlplane.lib.pages import page
+from controlplane.lib.pages import back, page
 from controlplane.operations.audit import audited, client_ip
 from controlplane.operations.models import UNFINISHED, Operation
 
@@ -127,7 +125,7 @@ def act(request: HttpRequest, verb: str) -> HttpResponse:
     if left_out:
         messages.warning(request, f"Left out, as {chosen.label.lower()} does not fit: {', '.join(left_out)}.")
     messages.info(request, operation.title, extra_tags=f"operation-{operation.pk}")
-    return _back(request, operation)
+    return back(request, "operations:detail", pk=operation.pk)
 
 
 def _why_none_fits(verb: actions.Verb, selected: list[Container]) -> tuple[str, str]:
@@ -163,12 +161,4 @@ def rename(request: HttpRequest, pk: int) -> HttpResponse:
         ip=client_ip(request),
     )
     messages.info(request, operation.title, extra_tags=f"operation-{operation.pk}")
-    return _back(request, operation)
-
-
-def _back(request: HttpRequest, operation: Operation) -> HttpResponse:
-    """To the page that asked; without one, to the operation."""
-    back = request.POST.get("next", "")
-    if url_has_allowed_host_and_scheme(back, {request.get_host()}, require_https=request.is_secure()):
-        return HttpResponseRedirect(back)  # not redirect(), which would take a word for the name of a page
-    return redirect("operations:detail", pk=operation.pk)
+    return back(request, "operations:detail", pk=operation.pk)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.http import HttpRequest, HttpResponse
-from django.shortcuts import render
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import redirect, render
+from django.utils.http import url_has_allowed_host_and_scheme
 
 
 def page(request: HttpRequest, template: str, context: dict[str, Any], status: int = 200) -> HttpResponse:
@@ -20,3 +21,11 @@ def page(request: HttpRequest, template: str, context: dict[str, Any], status: i
     response = render(request, names, context, status=status)
     response["Vary"] = "HX-Request, HX-Target"
     return response
+
+
+def back(request: HttpRequest, to: str, **kwargs: Any) -> HttpResponse:
+    """To the page that asked (`next` of the form); without one of ours, to the page named `to`."""
+    asked = request.POST.get("next", "")
+    if url_has_allowed_host_and_scheme(asked, {request.get_host()}, require_https=request.is_secure()):
+        return HttpResponseRedirect(asked)  # not redirect(), which would take a word for the name of a page
+    return redirect(to, **kwargs)

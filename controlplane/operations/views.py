@@ -10,7 +10,7 @@ from django.views.decorators.http import require_POST
 from controlplane.access.decide import allows, fetch, require, visible
 from controlplane.access.middleware import signed_in
 from controlplane.lib.lists import listing
-from controlplane.lib.pages import page
+from controlplane.lib.pages import back, page
 from controlplane.operations import actions, kinds, lifecycle
 from controlplane.operations.audit import client_ip
 from controlplane.operations.filters import AuditFilter, OperationFilter
@@ -67,7 +67,7 @@ def cancel(request: HttpRequest, pk: int) -> HttpResponse:
     """Ask an operation to end."""
     operation = _get(request, pk, "operation.cancel")
     actions.cancel(signed_in(request), operation, ip=client_ip(request))
-    return redirect("operations:detail", pk=pk)
+    return back(request, "operations:detail", pk=pk)
 
 
 @require_POST
