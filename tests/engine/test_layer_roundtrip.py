@@ -14,7 +14,7 @@ from gantry_agent.engine.layers import overlay
 from gantry_agent.engine.layers.changes import changes
 from gantry_agent.engine.layers.pack import layers_view, pack_diff, pack_tree
 from gantry_agent.engine.layers.sizes import size_of
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from tests.engine.tars import tree, unpack
@@ -162,6 +162,7 @@ def _size(top: Path) -> int:
     return sum(seen.values())
 
 
+@example([], [("symlink", "a", "a"), ("link", "c", "a")])
 @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.lists(STEPS, max_size=12), st.lists(STEPS, max_size=14))
 def test_a_layer_made_of_changes_makes_them_again(before: list[Step], after: list[Step]) -> None:

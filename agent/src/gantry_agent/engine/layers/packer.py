@@ -60,13 +60,11 @@ class Packer:
         try:
             if kind == FILE:
                 self._file(found, name)
-            elif kind == SYMLINK:
-                target = os.readlink(found.name, dir_fd=found.folder)
-                self._head(name, kind, facts_of(found.stat), link=target)
             elif kind == FOLDER:
                 self._folder(found, name)
             elif not self._linked(found.stat, name):
-                self._head(name, kind, facts_of(found.stat))
+                target = os.readlink(found.name, dir_fd=found.folder) if kind == SYMLINK else b""
+                self._head(name, kind, facts_of(found.stat), link=target)
         except FileNotFoundError:
             return
         except OSError as exc:
