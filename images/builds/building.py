@@ -43,7 +43,7 @@ SAVE_SECONDS = 0.5  # how often steps are written while they pass
 TYPED_BESIDE = "Dockerfile.gantry"  # the name of a typed Dockerfile among files that have one already
 PODMAN_SECRET = "podman-build-secret"  # the prefix by which Podman tells secrets in a context from files
 _BUILT = re.compile(r"Successfully built ([0-9a-f]{12,64})")
-_MISSING = re.compile(r"(?:stat|lstat|copying) \"?/?([^\s:\"]+)\"?: (?:file does not exist|no such file)")
+_MISSING = re.compile(r"(?:stat|lstat|copying):? \"?/?([^\s:\"]+)\"?: (?:file does not exist|no such file)")
 
 
 @dataclass

@@ -18,7 +18,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from controlplane.lib.errors import Conflict, GantryError, InvalidArgument, Unavailable
-from images.builds.addresses import Address, beside, parse
+from images.builds.addresses import PORTS, Address, beside, parse
 
 REF = re.compile(r"(?!-)(?!.*\.\.)(?!.*@\{)[\w./@+#-]{1,250}")
 COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
@@ -236,7 +236,8 @@ class _Git:
             "UserKnownHostsFile": str(self._home / "known_hosts"),
             "GlobalKnownHostsFile": "/dev/null",
             "HostName": ip,
-            "HostKeyAlias": address.host,
+            # As a known_hosts file spells it; an alias is looked up to the letter.
+            "HostKeyAlias": address.host if address.port == PORTS["ssh"] else f"[{address.host}]:{address.port}",
             "CheckHostIP": "no",
             "ConnectTimeout": "20",
             "PermitLocalCommand": "no",

@@ -223,7 +223,8 @@ class SshServer:
         )
         Path("/run/sshd").mkdir(exist_ok=True)
         command = ["/usr/sbin/sshd", "-D", "-e", "-f", str(config)]
-        self._process = subprocess.Popen(command, stderr=(self.folder / "log").open("wb"))
+        with (self.folder / "log").open("wb") as log:
+            self._process = subprocess.Popen(command, stderr=log)
         eventually(lambda: b"listening" in (self.folder / "log").read_bytes().lower(), what="sshd listens")
         return self
 
