@@ -4,7 +4,7 @@
 import { changeHeaders } from "./parts.js";
 
 export const PIECE = 4 * 1024 * 1024;
-const MOST_FAILURES = 8; // one after the other
+const MOST_FAILURES = 8;
 const LONGEST_WAIT = 15_000;
 const RATE_OVER = 5_000; // ms
 
@@ -27,7 +27,8 @@ export class Upload {
     Object.assign(this, { address, name, kind, source, onChange });
     this.state = "starting";
     this.offset = 0;
-    this.failures = 0;
+    this.failures = 0; // one after the other
+    this.setbacks = 0; // times the server had less than before
     this.url = "";
     this.samples = [];
     this.aborting = new AbortController();
@@ -94,13 +95,14 @@ export class Upload {
   async sendPiece() {
     const from = this.offset;
     const piece = await this.source.read(from, Math.min(from + PIECE, this.size));
-    const answer = await this.persist(() => this.ask("PUT", `${this.url}?offset=${from}`, piece, (received) => received !== from));
+    const answer = await this.persist(() => this.ask("PUT", `${this.url}?offset=${from}`, piece, (received) => Number.isInteger(received) && received !== from));
     if (!(answer.received >= 0 && answer.received <= this.size)) {
       throw new Refused(`The server says it has ${answer.received} bytes of ${this.size}.`, "Choose the files again.", 409);
     }
-    // Backwards once is a server that lost something; without end it is nothing that trying helps.
-    if (answer.received <= from) await this.pause(new Unanswered(`The server still has ${answer.received} bytes`));
-    else this.failures = 0;
+    // Back once is a server that lost something; again and again it is nothing that trying helps.
+    if (answer.received <= from) this.setbacks += 1;
+    if (this.setbacks > MOST_FAILURES) throw new Refused("The server loses what is sent.", "Choose the files again, or tell whoever runs Gantry.", 409);
+    this.failures = 0;
     this.offset = answer.received;
     this.note();
     this.become("sending");
@@ -137,7 +139,7 @@ export class Upload {
       this.aborting.signal.addEventListener("abort", () => {
         clearTimeout(timer);
         reject(new Refused("Cancelled"));
-      });
+      }, { once: true });
     });
     this.become(before);
   }
@@ -154,7 +156,8 @@ export class Upload {
     const said = await response.json().catch(() => ({}));
     if (response.ok) return said;
     if (response.status === 409 && isNews?.(said.received)) return said;
-    if (response.status >= 500 || [408, 409, 429].includes(response.status)) throw new Unanswered(`The server answered ${response.status}`);
+    const isSame = response.status === 409 && Number.isInteger(said.received);
+    if (response.status >= 500 || isSame || [408, 429].includes(response.status)) throw new Unanswered(`The server answered ${response.status}`);
     throw new Refused(said.message || `The server answered ${response.status}.`, said.hint, response.status);
   }
 }
