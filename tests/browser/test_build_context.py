@@ -144,7 +144,7 @@ def test_what_the_server_refuses_is_said_and_the_form_stays(stage: Stage, folder
 
 def test_the_form_waits_for_the_upload(stage: Stage, folder: Path) -> None:
     page = context_page(stage, "folder")
-    page.evaluate("server.held = new Promise((go) => { server.letGo = go; })")
+    page.evaluate("() => { server.held = new Promise((go) => { server.letGo = go; }); }")
     choose_folder(page, folder)
     page.get_by_role("button", name="Build").click()
     expect(page.get_by_text("the form goes after it")).to_be_visible()
@@ -160,7 +160,7 @@ def test_a_cancelled_upload_is_removed_from_the_server(stage: Stage, folder: Pat
     page.get_by_role("button", name="Take all out").click()
     expect(page.locator("#id_upload")).to_have_value("")
     assert page.evaluate("server.calls.at(-1)") == "DELETE /builds/uploads/u1/"
-    page.evaluate("server.held = new Promise(() => {})")
+    page.evaluate("() => { server.held = new Promise(() => {}); }")
     choose_folder(page, folder)
     page.get_by_role("button", name="Cancel").click()
     expect(page.get_by_text("Sending")).to_be_hidden()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from html import escape
 from typing import Any
 
 import pytest
@@ -33,7 +34,7 @@ def editor_page(stage: Stage, text: str = "", diagnostics: tuple[dict[str, Any],
     return stage.show(
         f"""<form action="/made" class="narrow"><label for="id_text">Dockerfile text</label>
         <textarea class="form-control" id="id_text" name="text" rows="16"
-          data-dockerfile data-lint="/builds/lint/">{text}</textarea>
+          data-dockerfile data-lint="/builds/lint/">{escape(text)}</textarea>
         <div class="form-foot"><button class="btn btn-primary" type="submit">Build</button></div></form>""",
         "builds/editor",
     )
@@ -149,7 +150,7 @@ def test_the_check_marks_the_text_and_lists_what_it_found(stage: Stage) -> None:
 
 
 def test_a_dockerfile_is_shown_with_its_line_marked(stage: Stage) -> None:
-    page = stage.show(f'<pre data-dockerfile-view data-mark-line="7">{TEXT}</pre>', "builds/editor")
+    page = stage.show(f'<pre data-dockerfile-view data-mark-line="7">{escape(TEXT)}</pre>', "builds/editor")
     expect(page.locator(".df-marked")).to_have_text("COPY --from=build /a /b")
     page.locator(".cm-content").focus()
     page.keyboard.type("x")

@@ -135,8 +135,9 @@ class Context {
   stop() {
     clearTimeout(this.timer);
     this.timer = 0;
-    if (this.upload) this.upload.cancel();
-    this.upload = null;
+    const { upload } = this;
+    this.upload = null; // what it says from here on is nobody's concern
+    upload?.cancel();
     this.input.value = "";
   }
 

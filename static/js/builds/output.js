@@ -63,7 +63,7 @@ class BuildOutput {
       },
       onPhase: (phase, state) => {
         this.phase = phase;
-        if (phase === "ended") this.output.end(state);
+        if (phase === "ended") this.output.conclude(state);
         this.schedule();
       },
     }).connect();

@@ -151,7 +151,7 @@ export class Upload {
     try {
       response = await fetch(url, { method, headers, body, signal: this.aborting.signal });
     } catch (error) {
-      throw new Unanswered(error.message, { cause: error });
+      throw new Unanswered("The connection was lost", { cause: error });
     }
     const said = await response.json().catch(() => ({}));
     if (response.ok) return said;

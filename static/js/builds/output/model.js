@@ -128,7 +128,7 @@ export class Output {
   }
 
   // The operation is over: what still runs never said how it ended.
-  end(state) {
+  conclude(state) {
     this.ended = state;
     for (const step of this.steps) {
       if (step.state !== "running") continue;
