@@ -33,7 +33,7 @@ function ofInstructions(context, before) {
 }
 
 function instructionOptions() {
-  return Object.entries(HINTS).map(([name, [takes, info]]) => ({ label: name, detail: takes, info, type: "keyword", apply: `${name} `, boost: name === "MAINTAINER" ? -50 : 0 }));
+  return Object.entries(HINTS).map(([name, [takes, info]]) => ({ label: name, detail: takes, info, type: "keyword", apply: `${name} ` }));
 }
 
 function ofWords(context, before, inside, where) {
@@ -52,7 +52,7 @@ function ofWords(context, before, inside, where) {
 
 function ofVariables(context, [, typed], { number, instructions }) {
   const names = variablesAbove(instructions, number);
-  const options = [...names.map((name) => plain(name, "", "variable")), ...PREDEFINED.filter((name) => !names.includes(name)).map((name) => ({ ...plain(name, "Known to every build; a stage has to name it with ARG.", "variable"), boost: -10 }))];
+  const options = [...names.map((name) => plain(name, "", "variable")), ...PREDEFINED.filter((name) => !names.includes(name)).map((name) => (plain(name, "Known to every build; a stage has to name it with ARG.", "variable")))];
   return answer(context.pos - typed.length, options, /^\w*$/);
 }
 
@@ -110,5 +110,6 @@ function plain(label, info = "", type = "constant") {
 
 function answer(from, options, validFor, small = false) {
   if (!options.length) return null;
-  return { from, validFor, options: small ? options.map((option) => ({ ...option, label: option.label.toLowerCase(), displayLabel: option.label })) : options };
+  const ordered = options.map((option, index) => ({ boost: Math.max(-99, 50 - index), ...option })); // ours, not the alphabet's
+  return { from, validFor, options: small ? ordered.map((option) => ({ ...option, label: option.label.toLowerCase(), displayLabel: option.label })) : ordered };
 }

@@ -45,7 +45,7 @@ function placed({ line: number, from, to, severity, message }, doc) {
 }
 
 function show(list, found, view) {
-  const rows = found.map(({ line, severity, message, from }) => {
+  const rows = [...found].sort((a, b) => a.line - b.line).map(({ line, severity, message, from }) => {
     const [shape, tone] = SHAPES[severity] ?? SHAPES.error;
     const go = el("button", { type: "button", class: "lint-go", onclick: () => goTo(view, line, from) }, `Line ${line}`);
     return el("li", { class: tone }, icon(shape, "state-shape"), el("span", { class: "visually-hidden" }, `${severity}: `), go, el("span", { class: "words" }, message));

@@ -27,7 +27,7 @@ export class Section {
       { type: "button", class: "bo-head", "aria-expanded": "false", onclick: () => onToggle(this) },
       icon("chevron-right", "icon bo-chevron"),
       this.state,
-      step.isStep ? el("span", { class: "bo-step-number", "aria-label": `Step ${step.number}` }, String(step.number)) : null,
+      el("span", { class: "bo-step-number" }, step.isStep ? String(step.number) : ""),
       this.title,
       this.amount,
       this.time,
@@ -58,8 +58,10 @@ export class Section {
   // A running clock is kept by ui/time.js.
   clock() {
     const { step, time } = this;
-    if (step.state === "running") time.dataset.elapsed = step.startedAt;
-    else delete time.dataset.elapsed;
+    if (step.state === "running") {
+      time.dataset.elapsed = step.startedAt;
+      if (!time.textContent) write(time, duration(Math.floor((Date.now() - new Date(step.startedAt)) / 1000)));
+    } else delete time.dataset.elapsed;
     if (step.state !== "running") write(time, step.state === "cached" || step.seconds === null ? "" : duration(step.seconds));
   }
 
