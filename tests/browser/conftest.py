@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Playwright, expect
 
+from tests.browser.parts import Stage
 from tests.conftest import need
 from tests.support.netns import NetworkNamespace
 
@@ -51,3 +52,14 @@ def browser(playwright: Playwright, program: Path) -> Iterator[Browser]:
     browser = playwright.chromium.launch(executable_path=program, args=list(SWITCHES))
     yield browser
     browser.close()
+
+
+@pytest.fixture
+def stage(browser: Browser) -> Iterator[Stage]:
+    """Its page may not have complained of anything by the end of the test."""
+    context = browser.new_context(viewport={"width": 1280, "height": 900})
+    page = context.new_page()
+    yield Stage(page)
+    complaints = page.evaluate("window.complaints")
+    context.close()
+    assert complaints == []
