@@ -85,9 +85,10 @@ class LiveConsumer(SignedInConsumer):
             self.flusher = asyncio.create_task(self._flush_soon())
 
     async def _flush_soon(self) -> None:
-        await asyncio.sleep(COALESCE_SECONDS)
-        changed, self.changed = self.changed, set()
-        await self.send(json.dumps({"changed": sorted(changed)}))
+        while self.changed:  # again: something may change while a slow browser is being told
+            await asyncio.sleep(COALESCE_SECONDS)
+            changed, self.changed = self.changed, set()
+            await self.send(json.dumps({"changed": sorted(changed)}))
 
     async def _watch(self, topics: list[str]) -> None:
         wanted = set(topics[:MOST_TOPICS])

@@ -52,7 +52,7 @@ class Repository:
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.server.port}/{self.name}.git"
+        return f"http://{self.server.host}:{self.server.port}/{self.name}.git"
 
     @property
     def bare(self) -> Path:
@@ -93,13 +93,14 @@ class _Threaded(socketserver.ThreadingMixIn, http.server.HTTPServer):
 class GitServer:
     """A context manager; `requests` are the paths that were asked for, `authorised` what was shown."""
 
-    def __init__(self, *, token: str = "") -> None:
+    def __init__(self, *, token: str = "", host: str = "127.0.0.1") -> None:
         self.token = token
+        self.host = host
         self.root = make_scratch()
         self.requests: list[str] = []
         self.shown: list[str] = []
         self.redirect = ""
-        self._server = _Threaded(("127.0.0.1", 0), _handler(self))
+        self._server = _Threaded((host, 0), _handler(self))
         self.port = int(self._server.server_address[1])
 
     def __enter__(self) -> Self:
