@@ -67,7 +67,7 @@ def test_a_typed_dockerfile_becomes_a_container_that_answers(page: Page, fleet: 
     begin(page, dockerfile, host, tags=name)
     submit(page)
     expect(state(page)).to_contain_text("succeeded", ignore_case=True, timeout=SECONDS)
-    expect(page.locator("#stages svg .stage")).to_have_count(2)
+    expect(page.locator("#stages .stage")).to_have_count(2)
     expect(page.locator("#stages")).to_contain_text("content")
     expect(page.locator("main")).to_contain_text(name)
     page.get_by_role("link", name="Run it").click()
