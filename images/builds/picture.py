@@ -8,9 +8,9 @@ from typing import Any
 from images.builds.models import Build
 from images.builds.steps import BUILT, CACHED, CANCELLED, FAILED, RUNNING
 
-WIDTH, GAP, ROW, HEAD, MARGIN = 260, 64, 22, 46, 8  # units of the drawing; a pixel each at its natural size
+WIDTH, GAP, ROW, HEAD, MARGIN = 300, 64, 22, 46, 8  # units of the drawing; a pixel each at its natural size
 MOST_ROWS = 12
-LONGEST = 34  # characters of a step's text that fit
+LONGEST = 30  # characters of a step's text that fit beside how long it took
 WAITING = "waiting"
 
 
