@@ -142,6 +142,15 @@ def test_what_the_server_refuses_is_said_and_the_form_stays(stage: Stage, folder
     expect(page.locator("#id_upload")).to_have_value("")
 
 
+def test_a_failure_in_a_source_that_is_not_chosen_holds_nobody_up(stage: Stage, folder: Path) -> None:
+    page = context_page(stage, "folder", ({"method": "PUT", "offset": 0, "status": 413},))
+    choose_folder(page, folder)
+    expect(page.get_by_role("alert")).to_contain_text("The server answered 413.")
+    page.evaluate("document.querySelector('[data-context]').hidden = true")
+    page.get_by_role("button", name="Build").click()
+    expect(page).to_have_url("http://gantry.test/made?upload=&path=Dockerfile&go=1")
+
+
 def test_the_form_waits_for_the_upload(stage: Stage, folder: Path) -> None:
     page = context_page(stage, "folder")
     page.evaluate("() => { server.held = new Promise((go) => { server.letGo = go; }); }")
