@@ -47,6 +47,14 @@ LOOKS: dict[str, dict[str, Look]] = {
         "cancelled": Look("s-cancelled", "idle", "cancelled"),
         "lost": Look("s-unknown", "warn", "lost"),
     },
+    "step": {  # of a build, and its stages; static/js/builds/output/section.js has the same
+        "waiting": Look("s-queued", "idle", "waiting"),
+        "running": Look("s-busy", "busy", "running"),
+        "cached": Look("s-cached", "idle", "cached"),
+        "built": Look("s-succeeded", "ok", "built"),
+        "failed": Look("s-dead", "bad", "failed"),
+        "cancelled": Look("s-cancelled", "idle", "cancelled"),
+    },
     "outcome": {
         "allowed": Look("s-succeeded", "ok", "allowed"),
         "refused": Look("s-cancelled", "warn", "refused"),

@@ -8,18 +8,10 @@ from typing import Any
 from images.builds.models import Build
 from images.builds.steps import BUILT, CACHED, CANCELLED, FAILED, RUNNING
 
-WIDTH, GAP, ROW, HEAD, MARGIN = 272, 56, 25, 58, 8  # units of the drawing; a pixel each at its natural size
+WIDTH, GAP, ROW, HEAD, MARGIN = 300, 64, 22, 46, 8  # units of the drawing; a pixel each at its natural size
 MOST_ROWS = 12
-LONGEST = 200  # characters of a step's text that are sent
+LONGEST = 30  # characters of a step's text that fit beside how long it took
 WAITING = "waiting"
-SHAPES = {  # in the sprite
-    WAITING: "s-queued",
-    RUNNING: "s-busy",
-    CACHED: "s-cached",
-    BUILT: "s-succeeded",
-    FAILED: "s-dead",
-    CANCELLED: "s-cancelled",
-}
 
 
 @dataclass
@@ -37,8 +29,9 @@ class Card:
     width: int = WIDTH
 
     @property
-    def shape(self) -> str:
-        return SHAPES[self.state]
+    def foot(self) -> int:
+        """Where “and so many more” stands."""
+        return HEAD + ROW * len(self.rows) + 15
 
     @property
     def height(self) -> int:
@@ -82,7 +75,7 @@ def _edges(stages: list[dict[str, Any]], cards: dict[int, Card]) -> list[tuple[s
         end = cards[stage["position"]]
         for need in stage["needs"]:
             if start := cards.get(need):
-                x1, y1, x2, y2 = start.x + WIDTH, start.y + HEAD // 3, end.x, end.y + HEAD // 3
+                x1, y1, x2, y2 = start.x + WIDTH, start.y + HEAD // 2, end.x, end.y + HEAD // 2
                 bend = max(GAP, x2 - x1) // 2
                 edges.append((f"M{x1} {y1}C{x1 + bend} {y1} {x2 - bend} {y2} {x2} {y2}", start.state))
     return edges
@@ -93,7 +86,7 @@ def _card(build: Build, stage: dict[str, Any]) -> Card:
     rows = _rows(done, stage)
     title = stage["name"] or ("final stage" if stage is build.stages[-1] else f"stage {stage['position']}")
     seconds = sum(step["seconds"] for step in done)
-    shown = rows[:MOST_ROWS]
+    shown = [row | {"y": HEAD + ROW * number + 15} for number, row in enumerate(rows[:MOST_ROWS])]
     return Card(title, stage["base"], _state([row["state"] for row in rows]), seconds, shown, len(rows) - len(shown))
 
 
@@ -103,7 +96,6 @@ def _rows(done: list[dict[str, Any]], stage: dict[str, Any]) -> list[dict[str, A
     rows = []
     for each in stage["steps"]:
         step = by_line.get(each["line"])
-        state = step["state"] if step else WAITING
         text = each["text"] if len(each["text"]) <= LONGEST else f"{each['text'][: LONGEST - 1]}…"
         rows.append(
             {
@@ -111,8 +103,7 @@ def _rows(done: list[dict[str, Any]], stage: dict[str, Any]) -> list[dict[str, A
                 "full": each["text"],
                 "line": each["line"],
                 "key": step["key"] if step else "",
-                "state": state,
-                "shape": SHAPES[state],
+                "state": step["state"] if step else WAITING,
                 "seconds": step["seconds"] if step else None,
             }
         )

@@ -142,6 +142,15 @@ def test_what_the_server_refuses_is_said_and_the_form_stays(stage: Stage, folder
     expect(page.locator("#id_upload")).to_have_value("")
 
 
+def test_a_failure_in_a_source_that_is_not_chosen_holds_nobody_up(stage: Stage, folder: Path) -> None:
+    page = context_page(stage, "folder", ({"method": "PUT", "offset": 0, "status": 413},))
+    choose_folder(page, folder)
+    expect(page.get_by_role("alert")).to_contain_text("The server answered 413.")
+    page.evaluate("document.querySelector('[data-context]').hidden = true")
+    page.get_by_role("button", name="Build").click()
+    expect(page).to_have_url("http://gantry.test/made?upload=&path=Dockerfile&go=1")
+
+
 def test_the_form_waits_for_the_upload(stage: Stage, folder: Path) -> None:
     page = context_page(stage, "folder")
     page.evaluate("() => { server.held = new Promise((go) => { server.letGo = go; }); }")
@@ -208,6 +217,41 @@ def test_files_are_added_by_choice_and_by_drop_and_taken_out(stage: Stage, tmp_p
     expect(page.locator("#id_upload")).to_have_value("u1")
     assert received(page) == {"three.txt": b"dropped", "two.txt": b"two.txt"}
     assert page.evaluate("server.calls.filter((call) => call.startsWith('DELETE')).length") == 2
+
+
+def drop(page: Page, *paths: Path) -> None:
+    """As a person drops what a file manager holds."""
+    box = page.locator(".context-zone").bounding_box()
+    assert box is not None
+    session = page.context.new_cdp_session(page)
+    for kind in ("dragEnter", "dragOver", "drop"):
+        data = {"items": [], "files": [str(path) for path in paths], "dragOperationsMask": 1}
+        place = {"x": box["x"] + 20, "y": box["y"] + 20}
+        session.send("Input.dispatchDragEvent", {"type": kind, "data": data, **place})
+
+
+@pytest.mark.parametrize(("kind", "top"), [("folder", ""), ("files", "project/")])
+def test_a_dropped_folder_is_walked_through(stage: Stage, folder: Path, kind: str, top: str) -> None:
+    for number in range(150):  # a browser names a hundred at a time
+        (folder / "src" / f"{number}.txt").write_text(f"{number}")
+    page = context_page(stage, kind)
+    drop(page, folder)
+    expect(page.locator("#id_upload")).to_have_value("u1")
+    found = received(page)
+    assert len([name for name in found if name.startswith(f"{top}src/")]) == 151
+    assert found[f"{top}src/149.txt"] == b"149"
+    # Beside a typed Dockerfile the folder's own .dockerignore is a file like others.
+    assert (f"{top}node_modules/deep/x.js" in found) is (kind == "files")
+
+
+def test_a_dropped_archive_is_an_archive(stage: Stage, tmp_path: Path) -> None:
+    archive = tmp_path / "app.tar"
+    with tarfile.open(archive, "w") as made:
+        made.add(__file__, "Dockerfile")
+    page = context_page(stage, "folder")
+    drop(page, archive)
+    expect(page.locator("#id_upload")).to_have_value("u1")
+    assert page.evaluate("server.asked") == {"name": "app.tar", "kind": "archive"}
 
 
 def test_an_archive_is_sent_as_it_is(stage: Stage, tmp_path: Path) -> None:

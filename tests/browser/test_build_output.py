@@ -44,7 +44,9 @@ class Script:
     def show(self, *messages: dict[str, Any]) -> Page:
         self.first = list(messages)
         self.stage.show(
-            '<button data-goto-step="make">The step make</button><div data-build-output="7" data-keep></div>',
+            '<button data-goto-step="make">The step make</button>'
+            '<svg width="90" height="20"><g data-goto-step="make" tabindex="0" role="button" aria-label="Drawn">'
+            '<rect width="90" height="20" /></g></svg><div data-build-output="7" data-keep></div>',
             "builds/output",
             "ui/time",
             address=self.address,
@@ -170,14 +172,18 @@ def test_a_link_to_a_line_waits_for_it_opens_its_step_and_marks_it(stage: Stage)
     expect(page.locator(".line.marked .text")).to_have_text("and three")
 
 
-def test_a_step_is_gone_to_from_elsewhere_on_the_page(stage: Stage) -> None:
+@pytest.mark.parametrize("way", ["click", "key on a drawing"])
+def test_a_step_is_gone_to_from_elsewhere_on_the_page(stage: Stage, way: str) -> None:
     script = Script(stage)
     page = script.show(
         script.lines(*BUILD, *[("stdout", f"{number}\n") for number in range(300)], ("done", "make\tbuilt\t1")),
         {"ended": "succeeded"},
     )
     expect(head(page, "RUN make")).to_have_attribute("aria-expanded", "false")
-    page.get_by_role("button", name="The step make").click()
+    if way == "click":
+        page.get_by_role("button", name="The step make").click()
+    else:
+        page.get_by_role("button", name="Drawn").press("Enter")
     expect(head(page, "RUN make")).to_have_attribute("aria-expanded", "true")
     expect(head(page, "RUN make")).to_be_focused()
     expect(head(page, "RUN make")).to_be_in_viewport()

@@ -217,6 +217,7 @@ class Context {
   hold(event) {
     const failed = this.error || this.upload?.state === "failed";
     if (!this.form.matches("[data-needs-upload]") || (!this.isBusy && !failed)) return;
+    if (!this.root.checkVisibility()) return; // another source is chosen
     event.preventDefault();
     event.stopImmediatePropagation();
     if (this.isBusy) this.waiting = event.submitter ?? this.form;

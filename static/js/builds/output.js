@@ -56,6 +56,11 @@ class BuildOutput {
       const goto = event.target.closest("[data-goto-step]");
       if (goto && this.gotoStep(goto.dataset.gotoStep)) event.preventDefault();
     });
+    // What is drawn is no button: a key has to do what a button's would.
+    document.addEventListener("keydown", (event) => {
+      const goto = event.key === "Enter" || event.key === " " ? event.target.closest("svg [data-goto-step]") : null;
+      if (goto && this.gotoStep(goto.dataset.gotoStep)) event.preventDefault();
+    });
     new Feed(this.root.dataset.buildOutput, {
       onLines: (lines) => {
         for (const line of lines) this.output.take(line);
