@@ -1,0 +1,69 @@
+"""Small things in which the native engine does as Docker Engine does: every test is run on both of them."""
+
+import contextlib
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from tests.support.engines import EngineProcess, unique
+
+pytestmark = [pytest.mark.root, pytest.mark.docker, pytest.mark.registry]
+
+
+@pytest.fixture(scope="module", params=["docker_engine", "native_engine"])
+def engine(request: pytest.FixtureRequest) -> EngineProcess:
+    """The engine that is asked."""
+    found: EngineProcess = request.getfixturevalue(request.param)
+    return found
+
+
+@pytest.fixture(scope="module")
+def image(engine: EngineProcess, busybox_loaded: Callable[[EngineProcess], str]) -> str:
+    """A busybox it has."""
+    return busybox_loaded(engine)
+
+
+@contextlib.contextmanager
+def made(engine: EngineProcess, image: str, *command: str, **body: Any) -> Iterator[str]:
+    """A container that is removed at the end; its name."""
+    name = unique("beside")
+    engine.expect("POST", "/containers/create", {"Image": image, "Cmd": list(command), **body}, name=name)
+    try:
+        yield name
+    finally:
+        engine.request("DELETE", f"/containers/{name}", force="true", v="true")
+
+
+def inspected(engine: EngineProcess, name: str) -> dict[str, Any]:
+    """All that is known of a container."""
+    found: dict[str, Any] = engine.expect("GET", f"/containers/{name}/json")
+    return found
+
+
+def ended(engine: EngineProcess, name: str) -> str:
+    """Start a container and wait for its end; what it wrote to standard output, bare."""
+    engine.expect("POST", f"/containers/{name}/start")
+    engine.expect("POST", f"/containers/{name}/wait")
+    return engine.cli("logs", name)
+
+
+def said(engine: EngineProcess, image: str, script: str, **body: Any) -> str:
+    """What a shell script writes in a container."""
+    with made(engine, image, "sh", "-c", script, **body) as name:
+        return ended(engine, name)
+
+
+def test_a_prune_leaves_volumes_that_have_options(engine: EngineProcess) -> None:
+    plain, mounted = unique("plain"), unique("mounted")
+    options = {"type": "tmpfs", "device": "tmpfs", "o": "size=1m"}
+    for name, more in ((plain, {}), (mounted, {"DriverOpts": options})):
+        engine.expect("POST", "/volumes/create", {"Name": name, "Labels": {"row": plain}, **more})
+    try:
+        # Before 1.42 a prune takes named volumes too, without being told so.
+        found = engine.expect("POST", "/v1.41/volumes/prune", None, filters=json.dumps({"label": [f"row={plain}"]}))
+        assert found["VolumesDeleted"] == [plain]
+    finally:
+        engine.request("DELETE", f"/volumes/{plain}")
+        engine.expect("DELETE", f"/volumes/{mounted}")
