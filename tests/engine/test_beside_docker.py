@@ -67,3 +67,13 @@ def test_a_prune_leaves_volumes_that_have_options(engine: EngineProcess) -> None
     finally:
         engine.request("DELETE", f"/volumes/{plain}")
         engine.expect("DELETE", f"/volumes/{mounted}")
+
+
+def test_a_log_of_driver_none_is_for_who_is_attached(engine: EngineProcess, image: str) -> None:
+    assert engine.cli("run", "--rm", "--log-driver", "none", image, "echo", "seen") == "seen\n"
+    with made(engine, image, "echo", "gone", HostConfig={"LogConfig": {"Type": "none"}}) as name:
+        engine.expect("POST", f"/containers/{name}/start")
+        engine.expect("POST", f"/containers/{name}/wait")
+        status, answer = engine.request("GET", f"/containers/{name}/logs", None, stdout="1")
+        assert (status, answer["message"]) == (501, "configured logging driver does not support reading")
+        assert inspected(engine, name)["LogPath"] == ""

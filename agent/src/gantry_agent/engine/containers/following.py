@@ -71,8 +71,7 @@ class Following:
         config = self._engine.config
         for container in self._engine.containers.all():
             if container.is_running:
-                options = (container.host_config.get("LogConfig") or {}).get("Config") or {}
-                size, files = logs.limits(options, config.log_max_size, config.log_max_file)
+                size, files = logs.limits(container.host_config, config.log_max_size, config.log_max_file)
                 bundle = self._engine.containers.conmon_paths(container).bundle
                 yield logs.Kept(self.log(container), size, files, partial(reopen_log, bundle))
 

@@ -191,7 +191,7 @@ def _check_modes(host: Mapping[str, Any]) -> None:
         raise Unsupported("this engine has no device drivers: DeviceRequests (--gpus) are not supported")
     if host["NetworkMode"].startswith("container:") and (host["PortBindings"] or host["PublishAllPorts"]):
         raise InvalidArgument("conflicting options: port publishing and the container type network mode")
-    if host["LogConfig"]["Type"] not in ("json-file", "local", "k8s-file", ""):
+    if host["LogConfig"]["Type"] not in ("json-file", "local", "k8s-file", "none", ""):
         raise InvalidArgument(f"logger: no log driver named '{host['LogConfig']['Type']}' is registered")
     options = host["LogConfig"]["Config"] or {}
     if (size := options.get("max-size")) and not re.fullmatch(r"-1|[1-9]\d{0,14}[bkmg]?b?", str(size).lower()):

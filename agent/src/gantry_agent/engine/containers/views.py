@@ -33,7 +33,7 @@ def inspect(engine: "Engine", container: Container, *, size: int | None = None) 
         "ResolvConfPath": str(folder / "resolv.conf"),
         "HostnamePath": str(folder / "hostname"),
         "HostsPath": str(folder / "hosts"),
-        "LogPath": str(engine.containers.conmon_paths(container).log),
+        "LogPath": "" if _has_no_log(host) else str(engine.containers.conmon_paths(container).log),
         "Name": f"/{container.name}",
         "RestartCount": container.restart_count,
         "Driver": "overlay2",
@@ -215,6 +215,10 @@ def image_size(engine: "Engine", container: Container) -> int:
 def _is_of_tmpfs_option(container: Container, found: MountPoint) -> bool:
     """Docker shows `--tmpfs` in HostConfig only."""
     return found.kind == "tmpfs" and found.target in (container.host_config.get("Tmpfs") or {})
+
+
+def _has_no_log(host: dict[str, Any]) -> bool:
+    return bool((host.get("LogConfig") or {}).get("Type") == "none")
 
 
 def _driver(engine: "Engine", container: Container) -> dict[str, Any]:
