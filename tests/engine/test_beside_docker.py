@@ -77,3 +77,63 @@ def test_a_log_of_driver_none_is_for_who_is_attached(engine: EngineProcess, imag
         status, answer = engine.request("GET", f"/containers/{name}/logs", None, stdout="1")
         assert (status, answer["message"]) == (501, "configured logging driver does not support reading")
         assert inspected(engine, name)["LogPath"] == ""
+
+
+WEIGHED = {"BlkioWeight": 300, "BlkioWeightDevice": [{"Path": "/dev/null", "Weight": 300}]}
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        {},
+        {"Memory": 64 << 20},
+        {"Memory": 64 << 20, "MemorySwap": 64 << 20},
+        {"Memory": 64 << 20, "MemorySwap": -1},
+        {"MemoryReservation": 64 << 20},
+        {"Privileged": True},
+        {"CgroupnsMode": "private"},
+        {"OomKillDisable": True},
+        WEIGHED,
+    ],
+    ids=lambda host: "-".join(host) or "nothing",
+)
+def test_a_host_config_is_completed_and_warned_of_as_docker_does(
+    docker_engine: EngineProcess,
+    native_engine: EngineProcess,
+    busybox_loaded: Callable[[EngineProcess], str],
+    host: dict[str, Any],
+) -> None:
+    found = []
+    for engine in (docker_engine, native_engine):
+        body = {"Image": busybox_loaded(engine), "Cmd": ["true"], "HostConfig": host}
+        answer = engine.expect("POST", "/containers/create", body)
+        completed = inspected(engine, answer["Id"])["HostConfig"]
+        engine.expect("DELETE", f"/containers/{answer['Id']}")
+        names = ("Memory", "MemorySwap", "MemoryReservation", "CgroupnsMode", "OomKillDisable", *WEIGHED)
+        found.append((answer["Warnings"], {name: completed[name] for name in names}))
+    assert found[0] == found[1]
+
+
+def test_a_weight_the_kernel_has_not_keeps_no_container_from_starting(engine: EngineProcess, image: str) -> None:
+    with made(engine, image, "echo", "ran", HostConfig={"BlkioWeight": 300}) as name:
+        assert ended(engine, name) == "ran\n"
+
+
+@pytest.mark.parametrize(
+    ("host", "words"),
+    [
+        ({"OomScoreAdj": 1001}, "Invalid value 1001, range for oom score adj is [-1000, 1000]"),
+        ({"OomScoreAdj": -1001}, "Invalid value -1001, range for oom score adj is [-1000, 1000]"),
+        ({"CpusetCpus": "5000"}, "Requested CPUs are not available - requested 5000, available: "),
+        ({"CpusetMems": "0-99"}, "Requested memory nodes are not available - requested 0-99, available: "),
+        ({"CpusetCpus": "1-0"}, "Invalid value 1-0 for cpuset cpus"),
+        ({"CpusetMems": "a"}, "Invalid value a for cpuset mems"),
+    ],
+)
+def test_what_the_host_cannot_give_is_refused_at_create(
+    engine: EngineProcess, image: str, host: dict[str, Any], words: str
+) -> None:
+    body = {"Image": image, "Cmd": ["true"], "HostConfig": host}
+    status, answer = engine.request("POST", "/containers/create", body)
+    assert status == 400, answer
+    assert answer["message"].startswith(words)

@@ -12,7 +12,7 @@ from gantry_agent.engine.errors import Conflict, InvalidArgument
 from gantry_agent.engine.runtime import cgroups, seccomp
 
 from . import devices, resources
-from .mounts import cgroup_namespace, masked, mounts
+from .mounts import cgroup_mode, masked, mounts
 from .process import Ulimits, container_process
 
 SYSCTLS_OF_IPC = re.compile(r"kernel\.(shm|msg|sem)|fs\.mqueue\.")
@@ -80,7 +80,7 @@ def _namespaces(host: Mapping[str, Any], around: Surroundings) -> list[dict[str,
             found.append({"type": kind})
     if host.get("UTSMode") != "host":
         found.append({"type": "uts"})
-    if cgroup_namespace(host):
+    if cgroup_mode(host) == "private":
         found.append({"type": "cgroup"})
     return found
 
