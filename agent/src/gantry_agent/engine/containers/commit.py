@@ -74,6 +74,9 @@ async def commit(engine: Engine, container: Container, options: CommitOptions) -
 def merged(wanted: Config, container: Config) -> Config:
     """The new image's Config: what is wanted, the rest as the container has it (Docker: daemon/commit.go, merge)."""
     found = {name: wanted[name] for name in IMAGE_FIELDS if wanted.get(name)}
+    for name in ("Cmd", "Entrypoint"):
+        if isinstance(found.get(name), str):  # the API takes a word for a list of one
+            found[name] = [found[name]]
     for name in ("User", "Healthcheck", "WorkingDir", "StopSignal", "Shell", "OnBuild"):
         if not found.get(name) and container.get(name):
             found[name] = container[name]
