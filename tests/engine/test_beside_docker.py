@@ -137,3 +137,17 @@ def test_what_the_host_cannot_give_is_refused_at_create(
     status, answer = engine.request("POST", "/containers/create", body)
     assert status == 400, answer
     assert answer["message"].startswith(words)
+
+
+@pytest.mark.parametrize(
+    ("names", "shown"),
+    [
+        ({"Hostname": "web", "Domainname": "shop.test"}, "web|shop.test|web|web.shop.test web"),
+        ({"Hostname": "web.shop.test"}, "web.shop.test|(none)|web.shop.test|web.shop.test web"),
+        ({"Hostname": "web"}, "web|(none)|web|web"),
+    ],
+)
+def test_the_name_of_host_and_domain(engine: EngineProcess, image: str, names: dict[str, str], shown: str) -> None:
+    script = "echo $(hostname)'|'$(cat /proc/sys/kernel/domainname)'|'$(cat /etc/hostname)'|'$(tail -n1 /etc/hosts)"
+    host, domain, file, line = said(engine, image, script, **names).rstrip("\n").split("|")
+    assert f"{host}|{domain}|{file}|{line.partition(' ')[2]}" == shown

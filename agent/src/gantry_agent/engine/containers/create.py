@@ -85,7 +85,8 @@ def _plan(image: Image, name: str, body: Mapping[str, Any]) -> tuple[Container, 
     if mode.startswith("container:") and body.get("Hostname"):
         raise InvalidArgument("conflicting options: hostname and the network mode")
     config["Hostname"] = config["Hostname"] or container_id[:12]
-    _check_hostname(config["Hostname"])
+    _check_name("hostname", config["Hostname"])
+    _check_name("domainname", config["Domainname"])
     _add_exposed(config, host)
     container = Container(
         id=container_id,
@@ -126,9 +127,10 @@ def _add_exposed(config: dict[str, Any], host: dict[str, Any]) -> None:
     host["PortBindings"] = published
 
 
-def _check_hostname(name: str) -> None:
-    if len(name) > 64 or "\0" in name or "/" in name:
-        raise InvalidArgument(f"invalid hostname: {name!r}")
+def _check_name(what: str, name: str) -> None:
+    """The kernel holds 64 bytes of each."""
+    if not name.isprintable() or "/" in name or len(name.encode()) > 64:
+        raise InvalidArgument(f"invalid {what}: {name!r}")
 
 
 def _resolve_others(containers: "Containers", container: Container) -> None:

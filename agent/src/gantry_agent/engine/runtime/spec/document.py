@@ -53,7 +53,7 @@ def build(container: Container, around: Surroundings) -> dict[str, Any]:
         "devices": nodes,
         "maskedPaths": hidden,
         "readonlyPaths": fixed,
-        "sysctl": _sysctls(host, around.netns is not None),
+        "sysctl": _sysctls(host, around.netns is not None) | _domain(container),
     }
     profile = _seccomp(host, process["capabilities"]["bounding"])
     if profile:
@@ -101,6 +101,12 @@ def _sysctls(host: Mapping[str, Any], has_network: bool) -> dict[str, str]:
             raise InvalidArgument(f"sysctl '{name}' is not allowed, because host IPC namespace is used")
         found[name] = str(value)
     return found
+
+
+def _domain(container: Container) -> dict[str, str]:
+    """The NIS domain name: both runtimes know it as a sysctl only, as Docker gives it to runc."""
+    name = container.config.get("Domainname")
+    return {"kernel.domainname": str(name)} if name and container.host_config.get("UTSMode") != "host" else {}
 
 
 def _annotations(host: Mapping[str, Any]) -> dict[str, str]:
