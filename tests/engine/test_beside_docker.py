@@ -151,3 +151,33 @@ def test_the_name_of_host_and_domain(engine: EngineProcess, image: str, names: d
     script = "echo $(hostname)'|'$(cat /proc/sys/kernel/domainname)'|'$(cat /etc/hostname)'|'$(tail -n1 /etc/hosts)"
     host, domain, file, line = said(engine, image, script, **names).rstrip("\n").split("|")
     assert f"{host}|{domain}|{file}|{line.partition(' ')[2]}" == shown
+
+
+def listed(engine: EngineProcess, **filters: str) -> list[str]:
+    """The names of the containers that `docker ps` shows."""
+    found = engine.expect("GET", "/containers/json", filters=json.dumps({key: [text] for key, text in filters.items()}))
+    return [each["Names"][0][1:] for each in found]
+
+
+def test_only_the_status_filter_shows_what_does_not_run(engine: EngineProcess, image: str) -> None:
+    label = unique("listed")
+    with made(engine, image, "false", Labels={label: ""}) as name, made(engine, image, "true") as older:
+        ended(engine, name)
+        assert listed(engine, label=label, exited="1") == []
+        assert listed(engine, label=label, since=older) == []
+        assert listed(engine, label=label, before=older) == []
+        assert listed(engine, label=label, status="exited") == [name]
+        assert listed(engine, label=label, status="exited", exited="1") == [name]
+        assert listed(engine, label=label, status="exited", exited="0") == []
+
+
+def test_a_published_port_is_found_by_its_number_inside(engine: EngineProcess, image: str) -> None:
+    label = unique("listed")
+    ports = {"80/tcp": [{"HostIp": "127.0.0.1", "HostPort": ""}], "53/udp": [{"HostIp": "127.0.0.1", "HostPort": ""}]}
+    with made(engine, image, "sleep", "1000", Labels={label: ""}, HostConfig={"PortBindings": ports}) as name:
+        engine.expect("POST", f"/containers/{name}/start")
+        public = inspected(engine, name)["NetworkSettings"]["Ports"]["80/tcp"][0]["HostPort"]
+        for found in ("80", "80/tcp", "70-90", "53/udp", "50-60/udp"):
+            assert listed(engine, label=label, publish=found) == [name], found
+        for missed in (public, "81", "80/udp", "53"):
+            assert listed(engine, label=label, publish=missed) == [], missed
