@@ -2,11 +2,13 @@
 
 import contextlib
 import json
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
+from tests.engine import tars
 from tests.support.engines import EngineProcess, unique
 
 pytestmark = [pytest.mark.root, pytest.mark.docker, pytest.mark.registry]
@@ -181,3 +183,39 @@ def test_a_published_port_is_found_by_its_number_inside(engine: EngineProcess, i
             assert listed(engine, label=label, publish=found) == [name], found
         for missed in (public, "81", "80/udp", "53"):
             assert listed(engine, label=label, publish=missed) == [], missed
+
+
+def told(engine: EngineProcess, since: float) -> list[dict[str, Any]]:
+    """The events of images and commits since a moment."""
+    filters = json.dumps({"type": ["image", "container"], "event": ["tag", "import", "commit", "untag", "delete"]})
+    text = engine.expect("GET", "/events", since=f"{since:.6f}", until=f"{time.time():.6f}", filters=filters)
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def test_commit_and_import_tell_of_the_tag_they_give(engine: EngineProcess, image: str) -> None:
+    name, begun = unique("told"), time.time()
+    with made(engine, image, "true") as container:
+        committed = engine.expect("POST", "/commit", {}, container=container, repo=name, tag="c", comment="why")["Id"]
+        plain = engine.expect("POST", "/commit", {}, container=container)["Id"]
+        engine.expect("POST", "/images/create", tars.tar_of([tars.entry("a", b"b")]), fromSrc="-", repo=name, tag="i")
+    imported = engine.expect("GET", f"/images/{name}:i/json")["Id"]
+    for each in (f"{name}:c", f"{name}:i", plain):
+        engine.expect("DELETE", f"/images/{each}")
+    wanted = ("name", "imageID", "imageRef", "comment")
+    found = []
+    for event in told(engine, begun):
+        if event["Actor"]["ID"] in (committed, plain, imported) or event["Action"] == "commit":
+            attributes = event["Actor"]["Attributes"]
+            found.append((event["Action"], *(attributes[key] for key in wanted if key in attributes)))
+    assert found == [
+        ("tag", f"{name}:c"),
+        ("commit", container, committed, f"{name}:c", "why"),
+        ("commit", container, plain, "", ""),
+        ("tag", f"{name}:i"),
+        ("import", imported),
+        ("untag", committed),
+        ("delete", committed),
+        ("untag", imported),
+        ("delete", imported),
+        ("delete", plain),
+    ]
