@@ -10,6 +10,7 @@ import pytest
 
 from tests.engine import tars
 from tests.support.engines import EngineProcess, unique
+from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.root, pytest.mark.docker, pytest.mark.registry]
 
@@ -219,3 +220,26 @@ def test_commit_and_import_tell_of_the_tag_they_give(engine: EngineProcess, imag
         ("delete", imported),
         ("delete", plain),
     ]
+
+
+@pytest.mark.parametrize(
+    ("signal", "number"),
+    [("RTMIN+3", 37), ("SIGRTMIN+15", 49), ("rtmax-1", 63), ("RTMAX-14", 50), ("RTMAX", 64), ("64", 64), ("CLD", 17)],
+)
+def test_a_signal_by_any_name_reaches_the_process(engine: EngineProcess, image: str, signal: str, number: int) -> None:
+    script = f"trap 'exit 7' {number}; echo ready; while :; do sleep 0.05; done"
+    with made(engine, image, "sh", "-c", script, StopSignal=signal) as name:
+        engine.expect("POST", f"/containers/{name}/start")
+        eventually(lambda: "ready" in engine.cli("logs", name))
+        engine.expect("POST", f"/containers/{name}/kill", None, signal=signal)
+        assert engine.expect("POST", f"/containers/{name}/wait")["StatusCode"] == 7
+        assert inspected(engine, name)["Config"]["StopSignal"] == signal
+
+
+@pytest.mark.parametrize("signal", ["RTMIN+16", "RTMAX-15", "RTMIN+", "RTMIN-1", "RTMAX+1", "0", "65", "NOPE"])
+def test_a_signal_that_is_none_is_refused(engine: EngineProcess, image: str, signal: str) -> None:
+    body = {"Image": image, "Cmd": ["true"], "StopSignal": signal}
+    assert engine.request("POST", "/containers/create", body)[0] == 400
+    with made(engine, image, "sleep", "1000") as name:
+        engine.expect("POST", f"/containers/{name}/start")
+        assert engine.request("POST", f"/containers/{name}/kill", None, signal=signal)[0] == 400
