@@ -243,3 +243,28 @@ def test_a_signal_that_is_none_is_refused(engine: EngineProcess, image: str, sig
     with made(engine, image, "sleep", "1000") as name:
         engine.expect("POST", f"/containers/{name}/start")
         assert engine.request("POST", f"/containers/{name}/kill", None, signal=signal)[0] == 400
+
+
+def test_who_rests_is_not_healthy(engine: EngineProcess, image: str) -> None:
+    def health() -> dict[str, Any]:
+        found: dict[str, Any] = inspected(engine, name)["State"]["Health"]
+        return found
+
+    check = {"Test": ["CMD", "true"], "Interval": 100_000_000}
+    with made(engine, image, "sleep", "1000", Healthcheck=check) as name:
+        assert inspected(engine, name)["State"].get("Health") is None
+        engine.expect("POST", f"/containers/{name}/start")
+        assert health()["Status"] == "starting"
+        eventually(lambda: health()["Status"] == "healthy")
+        engine.expect("POST", f"/containers/{name}/pause")
+        assert (health()["Status"], health()["FailingStreak"]) == ("unhealthy", 0)
+        engine.expect("POST", f"/containers/{name}/unpause")
+        eventually(lambda: health()["Status"] == "healthy")
+        engine.expect("POST", f"/containers/{name}/stop", None, t=0)
+        stopped = health()
+        assert (stopped["Status"], stopped["FailingStreak"]) == ("unhealthy", 0)
+        assert stopped["Log"]
+        engine.expect("POST", f"/containers/{name}/start")
+        assert health()["Status"] in ("starting", "healthy")
+        assert health()["Log"]
+        eventually(lambda: health()["Status"] == "healthy")

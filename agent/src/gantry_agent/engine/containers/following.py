@@ -36,6 +36,7 @@ class Following:
         )
         self.health = Health(engine.events, containers.find, containers.save, self.execs.capture)
         containers.on_start.append(self.health.begin)
+        containers.on_rest.append(self.health.rest)
 
     async def open(self) -> None:
         """Take back execs and health checks, and begin to follow."""

@@ -45,6 +45,8 @@ class Containers:
         self.waiting = Waiting()
         self.on_start: list[Callable[[Container], None]] = []
         """Called with each container whose process was started, before it is saved as running."""
+        self.on_rest: list[Callable[[Container], None]] = []
+        """Called with each container whose process has ended or was paused, before that is saved."""
         self.unavailable = ""
         """Why nothing can be run here; "" when all parts are there."""
         self._tools: Tools | None = None
@@ -252,6 +254,7 @@ class Containers:
                     raise
                 raise Conflict(f"container {container.id} is not running") from exc
             container.state.status = Status.PAUSED
+            self._rests(container)
             await self.save(container)
             self.tell(container, "pause")
 
@@ -326,6 +329,10 @@ class Containers:
         self.exits.forget(container.id)
         self._died(container, run, LOST if code is None else code)
 
+    def _rests(self, container: Container) -> None:
+        for each in self.on_rest:
+            each(container)
+
     def _died(self, container: Container, run: int, code: int) -> None:
         self._engine.spawn(self.died(container, run, code), f"death of {container.id[:12]}")
 
@@ -344,6 +351,7 @@ class Containers:
             if again:
                 container.restart_count += 1
                 state.status = Status.RESTARTING
+            self._rests(container)
             await self.save(container)
             if state.oom_killed:
                 self.tell(container, "oom")
