@@ -268,3 +268,17 @@ def test_who_rests_is_not_healthy(engine: EngineProcess, image: str) -> None:
         assert health()["Status"] in ("starting", "healthy")
         assert health()["Log"]
         eventually(lambda: health()["Status"] == "healthy")
+
+
+def test_a_working_folder_in_a_new_read_only_volume_is_there(engine: EngineProcess, image: str) -> None:
+    volume = unique("beside")
+    host = {"Binds": [f"{volume}:/etc/deep:ro"]}
+    try:
+        script = "pwd; stat -c '%a %u' .; touch x || echo refused"
+        text = said(engine, image, script, WorkingDir="/etc/deep/down", HostConfig=host)
+        assert text == "/etc/deep/down\n755 0\nrefused\n"
+        # The volume is not empty any more: what is missing in it now cannot be made.
+        with made(engine, image, "true", WorkingDir="/etc/deep/other", HostConfig=host) as name:
+            assert engine.request("POST", f"/containers/{name}/start")[0] >= 400
+    finally:
+        engine.request("DELETE", f"/volumes/{volume}")

@@ -51,6 +51,7 @@ class Narrow(Native):
 
 
 @pytest.mark.root
+@pytest.mark.docker
 @pytest.mark.skipif(bool(Native.why_not()), reason=Native.why_not() or "-")
 def test_others_than_root_read_in_containers_whatever_the_umask(busybox_archive: TestImage) -> None:
     with Narrow() as engine:
