@@ -282,3 +282,13 @@ def test_a_working_folder_in_a_new_read_only_volume_is_there(engine: EngineProce
             assert engine.request("POST", f"/containers/{name}/start")[0] >= 400
     finally:
         engine.request("DELETE", f"/volumes/{volume}")
+
+
+@pytest.mark.parametrize("path", ["/away/null", "/end", "/dev/deep/null", "/plain/null"])
+def test_a_device_is_made_where_a_dangling_link_leads(engine: EngineProcess, image: str, path: str) -> None:
+    device = {"PathOnHost": "/dev/null", "PathInContainer": path, "CgroupPermissions": "rwm"}
+    links = tars.tar_of([tars.symlink("away", "/not/there"), tars.symlink("end", "/neither/this")])
+    script = f"test -c {path} && echo x > {path} && cat {path} && echo fine; ls /not/there /neither 2>/dev/null"
+    with made(engine, image, "sh", "-c", script, HostConfig={"Devices": [device]}) as name:
+        engine.expect("PUT", f"/containers/{name}/archive", links, path="/")
+        assert ended(engine, name).startswith("fine\n")
