@@ -2,8 +2,10 @@
 
 import contextlib
 import json
+import subprocess
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -292,3 +294,64 @@ def test_a_device_is_made_where_a_dangling_link_leads(engine: EngineProcess, ima
     with made(engine, image, "sh", "-c", script, HostConfig={"Devices": [device]}) as name:
         engine.expect("PUT", f"/containers/{name}/archive", links, path="/")
         assert ended(engine, name).startswith("fine\n")
+
+
+@pytest.fixture
+def shared_folder(tmp_path: Path) -> Iterator[Path]:
+    """A shared mount of the host."""
+    folder = tmp_path / "shared"
+    folder.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "shared", str(folder)], check=True)
+    subprocess.run(["mount", "--make-shared", str(folder)], check=True)
+    (folder / "below").mkdir()
+    yield folder
+    subprocess.run(["umount", "-R", str(folder)], check=True)
+
+
+@pytest.mark.parametrize(
+    ("mode", "inwards", "outwards"),
+    [
+        ("private", False, False),
+        ("rprivate", False, False),
+        ("slave", True, False),
+        ("rslave", True, False),
+        ("shared", True, True),
+        ("rshared", True, True),
+    ],
+)
+def test_mounts_are_handed_on_as_a_bind_asks(
+    engine: EngineProcess, image: str, shared_folder: Path, mode: str, inwards: bool, outwards: bool
+) -> None:
+    script = "mkdir /data/inside; mount -t tmpfs inside /data/inside; touch /data/inside/mark; sleep 1000"
+    host = {"Binds": [f"{shared_folder}:/data:{mode}"], "Privileged": True}
+    with made(engine, image, "sh", "-c", script, HostConfig=host) as name:
+        engine.expect("POST", f"/containers/{name}/start")
+        assert inspected(engine, name)["Mounts"][0]["Propagation"] == mode
+        eventually(lambda: "mark" in engine.cli("exec", name, "ls", "/data/inside"))
+        subprocess.run(["mount", "-t", "tmpfs", "below", str(shared_folder / "below")], check=True)
+        (shared_folder / "below" / "mark").write_text("")
+        assert (engine.cli("exec", name, "ls", "/data/below") == "mark\n") is inwards
+        assert (shared_folder / "inside" / "mark").exists() is outwards
+
+
+@pytest.mark.parametrize(("mode", "kind"), [("shared", "shared"), ("rslave", "shared or slave")])
+def test_what_the_hosts_mount_does_not_hand_on_is_told(
+    engine: EngineProcess, image: str, tmp_path: Path, mode: str, kind: str
+) -> None:
+    folder = tmp_path / "private"
+    folder.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "private", str(folder)], check=True)
+    try:
+        subprocess.run(["mount", "--make-private", str(folder)], check=True)
+        with made(engine, image, "true", HostConfig={"Binds": [f"{folder}:/data:{mode}"]}) as name:
+            status, answer = engine.request("POST", f"/containers/{name}/start")
+        assert status >= 400
+        assert f"path {folder} is mounted on {folder} but it is not a {kind} mount" in answer["message"]
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
+
+
+@pytest.mark.parametrize("bind", ["/tmp:/data:odd", "/tmp:/data:shared,slave", "name:/data:shared", "/tmp:/data:"])
+def test_a_propagation_that_is_none_is_refused(engine: EngineProcess, image: str, bind: str) -> None:
+    body = {"Image": image, "Cmd": ["true"], "HostConfig": {"Binds": [bind]}}
+    assert engine.request("POST", "/containers/create", body)[0] == 400

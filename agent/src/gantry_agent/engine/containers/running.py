@@ -19,7 +19,7 @@ from gantry_agent.engine.runtime import cgroups, mountpoints, processes, seccomp
 from gantry_agent.engine.runtime.conmon import Conmon, Paths, RuntimeRefusal, Started, read_pid
 from gantry_agent.engine.runtime.oci_runtime import OciRuntime
 from gantry_agent.engine.runtime.refusals import REFUSED, reworded
-from gantry_agent.engine.runtime.spec import Surroundings, build
+from gantry_agent.engine.runtime.spec import Surroundings, build, propagation
 
 from .model import Container
 from .roots import Roots
@@ -148,6 +148,7 @@ async def _document(
     if host.get("Init") and not around.init:
         raise InvalidArgument("HostConfig.Init needs docker-init, catatonit or tini: none is installed on this host")
     around.files = {inside: path for inside, path in around.files.items() if path.exists()}
+    await asyncio.to_thread(propagation.check, container.mounts)
     document = build(container, around)
     profile = document["linux"].get("seccomp")
     if not profile or tools.runtime.programs.name != "crun":

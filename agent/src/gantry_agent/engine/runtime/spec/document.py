@@ -11,7 +11,7 @@ from gantry_agent.engine.containers.model import Container
 from gantry_agent.engine.errors import Conflict, InvalidArgument
 from gantry_agent.engine.runtime import cgroups, seccomp
 
-from . import devices, resources
+from . import devices, propagation, resources
 from .mounts import cgroup_mode, masked, mounts
 from .process import Ulimits, container_process
 
@@ -55,6 +55,8 @@ def build(container: Container, around: Surroundings) -> dict[str, Any]:
         "readonlyPaths": fixed,
         "sysctl": _sysctls(host, around.netns is not None) | _domain(container),
     }
+    if root := propagation.of_root(container.mounts):
+        linux["rootfsPropagation"] = root
     profile = _seccomp(host, process["capabilities"]["bounding"])
     if profile:
         linux["seccomp"] = profile
