@@ -355,3 +355,89 @@ def test_what_the_hosts_mount_does_not_hand_on_is_told(
 def test_a_propagation_that_is_none_is_refused(engine: EngineProcess, image: str, bind: str) -> None:
     body = {"Image": image, "Cmd": ["true"], "HostConfig": {"Binds": [bind]}}
     assert engine.request("POST", "/containers/create", body)[0] == 400
+
+
+PORTS = ("80/tcp", "81/tcp", "82/tcp", "53/udp", "53/tcp", "9000/tcp", "9001/tcp")
+
+
+def test_a_link_is_told_in_the_environment(engine: EngineProcess, image: str) -> None:
+    ports: dict[str, Any] = {each: {} for each in PORTS}
+    with made(engine, image, "sleep", "1000", ExposedPorts=ports, Env=["A=b=c", "HOME=/x", "PATH=/bin"]) as other:
+        engine.expect("POST", f"/containers/{other}/start")
+        host = {"Links": [f"{other}:my-db"]}
+        with made(engine, image, "sh", "-c", "env; sleep 1000", Env=["MY_DB_ENV_A=own"], HostConfig=host) as name:
+            engine.expect("POST", f"/containers/{name}/start")
+            eventually(lambda: "MY_DB_NAME" in engine.cli("logs", name))
+            address = inspected(engine, other)["NetworkSettings"]["IPAddress"]
+            shown = sorted(line for line in engine.cli("logs", name).splitlines() if line.startswith("MY_DB"))
+            assert shown == sorted(
+                [
+                    f"MY_DB_NAME=/{name}/my-db",
+                    "MY_DB_ENV_A=own",
+                    f"MY_DB_PORT=tcp://{address}:53",
+                    f"MY_DB_PORT_80_TCP_START=tcp://{address}:80",
+                    "MY_DB_PORT_80_TCP_PORT_START=80",
+                    f"MY_DB_PORT_80_TCP_END=tcp://{address}:82",
+                    "MY_DB_PORT_80_TCP_PORT_END=82",
+                    *(
+                        line.format(head=f"MY_DB_PORT_{port}_{kind.upper()}", port=port, kind=kind, address=address)
+                        for port, _, kind in (each.partition("/") for each in PORTS)
+                        for line in (
+                            "{head}={kind}://{address}:{port}",
+                            "{head}_ADDR={address}",
+                            "{head}_PORT={port}",
+                            "{head}_PROTO={kind}",
+                        )
+                    ),
+                ]
+            )
+            assert f"MY_DB_NAME=/{name}/my-db" in engine.cli("exec", name, "env")
+
+
+def test_a_link_lives_until_it_is_removed(engine: EngineProcess, image: str) -> None:
+    with made(engine, image, "sleep", "1000") as other, made(engine, image, "sleep", "1000") as plain:
+        host = {"Links": [f"{other}:db"]}
+        with made(engine, image, "sleep", "1000", HostConfig=host) as name:
+            status, answer = engine.request("POST", f"/containers/{name}/start")
+            assert status >= 400
+            assert f"Cannot link to a non running container: /{other} AS /{name}/db" in answer["message"]
+            engine.expect("POST", f"/containers/{other}/start")
+            engine.expect("POST", f"/containers/{name}/start")
+            assert inspected(engine, name)["HostConfig"]["Links"] == [f"/{other}:/{name}/db"]
+            listing = engine.expect(
+                "GET", "/containers/json", filters=json.dumps({"id": [inspected(engine, other)["Id"]]})
+            )
+            assert sorted(listing[0]["Names"]) == sorted([f"/{other}", f"/{name}/db"])
+            # It comes back with another address.
+            engine.expect("POST", f"/containers/{other}/stop", None, t=0)
+            engine.expect("POST", f"/containers/{plain}/start")
+            engine.expect("POST", f"/containers/{other}/start")
+            address = inspected(engine, other)["NetworkSettings"]["IPAddress"]
+            assert f"{address}\tdb" in engine.cli("exec", name, "cat", "/etc/hosts")
+            engine.expect("POST", f"/containers/{other}/rename", None, name=f"{other}-new")
+            engine.expect("POST", f"/containers/{name}/restart", None, t=0)
+            assert inspected(engine, name)["HostConfig"]["Links"] == [f"/{other}-new:/{name}/db"]
+            engine.expect("POST", f"/containers/{other}-new/rename", None, name=other)
+            assert engine.request("DELETE", f"/containers/{name}", None, link="1")[0] >= 400
+            assert engine.request("DELETE", f"/containers/{name}/none", None, link="1")[0] == 404
+            engine.expect("DELETE", f"/containers/{name}/db", None, link="1")
+            assert inspected(engine, name)["HostConfig"]["Links"] is None
+            assert inspected(engine, name)["State"]["Running"]
+            assert f"{address}\tdb" not in engine.cli("exec", name, "cat", "/etc/hosts")
+            engine.expect("POST", f"/containers/{other}/stop", None, t=0)
+            engine.expect("POST", f"/containers/{name}/restart", None, t=0)
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        {"Links": ["no-such:db"]},
+        {"Links": ["a:b:c"]},
+        {"Links": [""]},
+        {"Links": ["no-such:db"], "NetworkMode": "host"},
+        {"Links": ["no-such:db"], "NetworkMode": "container:no-such"},
+    ],
+)
+def test_a_link_that_cannot_be_is_refused_at_create(engine: EngineProcess, image: str, host: dict[str, Any]) -> None:
+    status, answer = engine.request("POST", "/containers/create", {"Image": image, "Cmd": ["true"], "HostConfig": host})
+    assert status >= 400, answer

@@ -12,7 +12,7 @@ from gantry_agent.engine.networks import ports
 from gantry_agent.engine.oci import Platform
 from gantry_agent.engine.store import Image
 
-from . import names, settings, wire
+from . import links, names, settings, wire
 from .model import Container
 
 if TYPE_CHECKING:
@@ -46,6 +46,7 @@ async def create(
         container.is_step = is_step
         with roster.claim(chosen, container.id):
             _resolve_others(containers, container)
+            links.resolve(container, containers.get)
             folder = engine.layout.container(container.id)
             try:
                 folder.mkdir(mode=0o710)

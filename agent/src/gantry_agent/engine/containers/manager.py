@@ -20,7 +20,7 @@ from gantry_agent.engine.runtime.conmon import Conmon, Paths
 from gantry_agent.engine.runtime.exits import Exits
 from gantry_agent.engine.runtime.oci_runtime import OciRuntime
 
-from . import adoption, changes, create, restarts, running, stopping
+from . import adoption, changes, create, links, restarts, running, stopping
 from .model import Container, Status
 from .roots import Roots
 from .roster import Roster
@@ -167,6 +167,7 @@ class Containers:
             container,
             self.roots.merged(container),
             command,
+            linked=links.environment(container, self.get, at_start=False),
             env=env,
             wanted=user,
             folder=workdir,

@@ -34,8 +34,8 @@ def signal_number(text: str) -> int:
             return number
         raise InvalidArgument(f"Invalid signal: {text}")
     name = name.removeprefix("SIG")
-    if number := REAL_TIME.get(name):
-        return number
+    if name in REAL_TIME:
+        return REAL_TIME[name]
     try:
         return int(signal.Signals[f"SIG{name}"])
     except KeyError:

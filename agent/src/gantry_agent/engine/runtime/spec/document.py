@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,8 @@ class Surroundings:
     ipc_pid: int = 0
     """Whose ipc and pid namespaces to join, 0 for none."""
     pid_pid: int = 0
+    linked: Sequence[str] = ()
+    """Environment of its links (containers/links.py)."""
 
 
 def build(container: Container, around: Surroundings) -> dict[str, Any]:
@@ -45,7 +47,7 @@ def build(container: Container, around: Surroundings) -> dict[str, Any]:
     shared = Path(f"/proc/{around.ipc_pid}/root/dev/shm") if around.ipc_pid and not around.shm else None
     limits = resources.resources(host)
     limits["devices"] = resources.devices(host, rules)
-    process = container_process(container, around.root, around.ulimits, init=bool(around.init))
+    process = container_process(container, around.root, around.ulimits, around.linked, init=bool(around.init))
     linux: dict[str, Any] = {
         "cgroupsPath": cgroups.path_of(container.id, str(host.get("CgroupParent") or "")),
         "namespaces": _namespaces(host, around),
