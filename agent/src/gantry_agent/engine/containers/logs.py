@@ -63,7 +63,7 @@ async def read(
     doubled by rotation.
     """
     try:
-        renderer = Renderer(wanted)
+        renderer = Renderer(wanted, cursor.skips)
         if life is None or watcher is None:
             while not renderer.is_done and (data := await _next(cursor, renderer)) is not None:
                 yield data
