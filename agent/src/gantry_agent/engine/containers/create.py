@@ -86,8 +86,8 @@ def _plan(image: Image, name: str, body: Mapping[str, Any]) -> tuple[Container, 
     if mode.startswith("container:") and body.get("Hostname"):
         raise InvalidArgument("conflicting options: hostname and the network mode")
     config["Hostname"] = config["Hostname"] or container_id[:12]
-    _check_name("hostname", config["Hostname"])
-    _check_name("domainname", config["Domainname"])
+    _check_name("hostname", config["Hostname"], 64)
+    _check_name("domainname", config["Domainname"], 255)
     _add_exposed(config, host)
     container = Container(
         id=container_id,
@@ -128,9 +128,9 @@ def _add_exposed(config: dict[str, Any], host: dict[str, Any]) -> None:
     host["PortBindings"] = published
 
 
-def _check_name(what: str, name: str) -> None:
-    """The kernel holds 64 bytes of each."""
-    if not name.isprintable() or "/" in name or len(name.encode()) > 64:
+def _check_name(what: str, name: str, longest: int) -> None:
+    """Of a domain name the kernel keeps the first 64 bytes; a longer hostname it refuses."""
+    if not name.isprintable() or "/" in name or len(name.encode()) > longest:
         raise InvalidArgument(f"invalid {what}: {name!r}")
 
 

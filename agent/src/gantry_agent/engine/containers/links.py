@@ -27,10 +27,9 @@ def resolve(container: Container, find: Find) -> None:
     """
     host = container.host_config
     if host["Links"] and (container.network_mode == "host" or container.network_mode.startswith("container:")):
-        kind = container.network_mode.partition(":")[0]
+        kind = "host type networking" if container.network_mode == "host" else "container type network"
         raise InvalidArgument(
-            f"conflicting options: {kind} type networking can't be used with links."
-            " This would result in undefined behavior"
+            f"conflicting options: {kind} can't be used with links. This would result in undefined behavior"
         )
     if container.network_mode != BRIDGE:
         return
@@ -110,7 +109,7 @@ async def unlink(engine: "Engine", text: str) -> None:
     parent_name, _, alias = text.strip("/").rpartition("/")
     if not parent_name:
         engine.containers.get(text)
-        raise Conflict("Conflict, cannot remove the default name of the container")
+        raise Conflict("Conflict, cannot remove the default link name of the container")
     try:
         parent = engine.containers.get(parent_name)
     except NotFound:

@@ -147,12 +147,15 @@ def _in_network(container: Container, wanted: str) -> bool:
 
 
 def _publishes(container: Container, value: str) -> bool:
-    """By the container's own port, whatever the host's is."""
-    return _has_port(container.host_config.get("PortBindings") or {}, value)
+    """By the host's ports of one that runs."""
+    ports = container.ports if container.is_running else {}
+    kinds = ((name.partition("/")[2], each["HostPort"]) for name, places in ports.items() for each in places or ())
+    return _has_port((f"{number}/{kind}" for kind, number in kinds), value)
 
 
 def _exposes(container: Container, value: str) -> bool:
-    return _has_port(container.config.get("ExposedPorts") or {}, value)
+    """By its own ports while it runs."""
+    return _has_port(container.ports if container.is_running else (), value)
 
 
 def _has_port(ports: Iterable[str], value: str) -> bool:
