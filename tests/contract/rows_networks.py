@@ -73,6 +73,7 @@ NETWORKS = [
         400,
         {"Name": "{u}", "ConfigFrom": "other"},
         after=(NO_NETWORK,),
+        differs=podman(KINDLESS, 500),
     ),
     Row(
         "a network in detail",
