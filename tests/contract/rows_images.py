@@ -163,6 +163,15 @@ IMAGES = [
         after=(UNTAG,),
         differs=podman("It leaves the sha256: off.", 201, {"Id": an_id}),
     ),
+    Row(
+        "commit a configuration of the wrong type",
+        "POST",
+        "/commit?container={c}",
+        400,
+        {"Env": "A=b"},
+        given="created",
+        differs=older(500) | podman(KINDLESS, 500),
+    ),
     Row("commit none", "POST", "/commit?container=no-such&repo=gantry/{u}", 404, {}),
     Row(
         "commit with a change that is none",

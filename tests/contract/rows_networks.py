@@ -67,6 +67,15 @@ NETWORKS = [
         differs=older(500) | podman(KINDLESS, 500),
     ),
     Row(
+        "make a network of the wrong type",
+        "POST",
+        "/networks/create",
+        400,
+        {"Name": "{u}", "ConfigFrom": "other"},
+        after=(NO_NETWORK,),
+        differs=podman(KINDLESS, 500),
+    ),
+    Row(
         "a network in detail",
         "GET",
         "/networks/{u}",

@@ -113,12 +113,12 @@ def test_detaching_leaves_it_running_and_attach_comes_back(engine: Native, name:
         (["--memory", "1k", IMAGE, "true"], 125, "memory"),
         (["--name", "a b", IMAGE, "true"], 125, "Invalid container name"),
         (["-v", "rel/ative:/x", IMAGE, "true"], 125, "invalid"),
-        (["--user", "nobody-here", IMAGE, "true"], 126, "nobody-here"),
+        (["--user", "nobody-here", IMAGE, "true"], 125, "unable to find user nobody-here"),
     ],
 )
 def test_a_run_that_cannot_be_says_why(engine: Native, arguments: list[str], status: int, words: str) -> None:
     done = docker(engine, "run", "--rm", "--pull=never" if "none" not in arguments[0] else "--rm", *arguments)
-    assert done.returncode == status or (done.returncode, status) == (125, 126), done.stderr
+    assert done.returncode == status, done.stderr
     assert words.encode() in done.stderr
 
 
@@ -269,7 +269,7 @@ def test_exec_in_all_its_forms(engine: Native, name: str) -> None:
     script = "cat; echo $A $PWD; id -u; exit 9"
     done = docker(engine, "exec", *options, name, "sh", "-c", script, input=b"in\n")
     assert (done.returncode, done.stdout) == (9, b"in\nb /etc\n1000\n")
-    assert docker(engine, "exec", name, "no-such").returncode in (126, 127)
+    assert docker(engine, "exec", name, "no-such").returncode == 126
     with terminal(engine, "exec", "-it", name, "sh") as shell:
         shell.until("# ")
         shell.type("stty size; exit 6\n")

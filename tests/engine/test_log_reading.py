@@ -123,16 +123,39 @@ def test_each_stream_reads_as_it_was_written(tmp_path_factory, steps, joins):
 def test_tail_gives_the_last_lines(tmp_path_factory, steps, count):
     path = tmp_path_factory.mktemp("log") / "ctr.log"
     conmon = Conmon(path)
+    lines: list[tuple[int, bytes]] = []  # in the order in which they end
+    begun: dict[int, bytes] = {}  # in the order in which what is unfinished now was written last
     for step in steps:
         if step == "rotate":
             conmon.rotate()
-        elif step[0] == 1:
-            conmon.write(*step)
+            continue
+        conmon.write(*step)
+        if not step[1]:
+            continue
+        *ended, rest = (begun.pop(step[0], b"") + step[1]).split(b"\n")
+        lines += [(step[0], line + b"\n") for line in ended]
+        if rest:
+            begun[step[0]] = rest
     conmon.close()
-    lines = conmon.written[1].split(b"\n")
-    lines = [line + b"\n" for line in lines[:-1]] + ([lines[-1]] if lines[-1] else [])
+    lines += begun.items()
     out = asyncio.run(whole(path, Wanted(), tail=count))
-    assert of(out, 1) == b"".join(lines[len(lines) - min(count, len(lines)) :])
+    last = lines[len(lines) - min(count, len(lines)) :]
+    for stream in (1, 2):
+        assert of(out, stream) == b"".join(line for number, line in last if number == stream)
+
+
+async def test_an_unfinished_line_is_the_last_one_whatever_came_after_it(conmon):
+    conmon.write(1, b"a\nb")
+    conmon.write(2, b"c\n" * 100)
+    for count, expected in ((1, [(1, b"b")]), (2, [(2, b"c\n"), (1, b"b")])):
+        assert frames(await whole(conmon.path, Wanted(), tail=count)) == expected
+
+
+async def test_a_line_in_pieces_is_whole_though_others_ended_in_its_middle(conmon):
+    conmon.write(1, b"before\nbegin ")
+    conmon.write(2, b"other\n")
+    conmon.write(1, b"end\n")
+    assert frames(await whole(conmon.path, Wanted(), tail=1)) == [(1, b"begin end\n")]
 
 
 async def test_a_line_written_in_pieces_is_one_frame(conmon):

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import need
-from tests.support.engines import EngineProcess, Native
+from tests.support.engines import EngineProcess, Native, unique
 from tests.support.images import TestImage
 
 pytestmark = pytest.mark.root
@@ -85,3 +85,46 @@ def test_the_answer_names_the_field(engine: EngineProcess, body: dict[str, Any],
     status, answer = engine.request("POST", "/containers/create", {"Image": IMAGE, "Cmd": ["true"], **body})
     assert status == 400
     assert words in answer["message"]
+
+
+NETWORK = ("Name", "Driver", "Scope", "ConfigFrom", "IPAM", "Internal", "EnableIPv4", "Options", "Labels", "ConfigOnly")
+
+
+@pytest.mark.parametrize("field", NETWORK)
+def test_a_network_of_any_type_is_no_failure(engine: EngineProcess, field: str) -> None:
+    for odd in (*ODD, {"Network": 1}, {"Config": 1}, {"Config": [1]}, {"Config": [{"Subnet": 1}]}, {"Options": 1}):
+        status, answer = engine.request("POST", "/networks/create", {"Name": unique("wire"), field: odd})
+        assert OWN_FAULT not in str(answer)
+        assert status == 201 or 400 <= status < 500 or status == 501, (odd, answer)
+        if status == 201:
+            engine.expect("DELETE", f"/networks/{answer['Id']}")
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ([], "EndpointConfig must be an object"),
+        ({"IPAMConfig": "10.0.0.1"}, "EndpointConfig.IPAMConfig must be an object"),
+        ({"Aliases": [1]}, "EndpointConfig.Aliases[0] must be a string"),
+        ({"DriverOpts": {"a": 1}}, "EndpointConfig.DriverOpts['a'] must be a string"),
+    ],
+)
+def test_a_place_of_the_wrong_type_is_refused_by_its_name(engine: EngineProcess, settings: Any, words: str) -> None:
+    body = {"Container": "any", "EndpointConfig": settings}
+    status, answer = engine.request("POST", "/networks/bridge/connect", body)
+    assert (status, words in answer["message"]) == (400, True), answer
+
+
+@pytest.mark.parametrize("field", [*CONFIG[:-6], "OpenStdin", "ArgsEscaped"])
+def test_a_commit_of_any_type_is_no_failure(engine: EngineProcess, field: str) -> None:
+    container = engine.expect("POST", "/containers/create", {"Image": IMAGE, "Cmd": ["true"]})["Id"]
+    for odd in ODD:
+        status, answer = engine.request("POST", "/commit", {field: odd}, container=container)
+        assert OWN_FAULT not in str(answer)
+        if status == 201:
+            assert engine.request("GET", f"/images/{answer['Id']}/json")[0] == 200
+            engine.expect("DELETE", f"/images/{answer['Id']}")
+        else:
+            assert status == 400
+            assert field in answer["message"]
+    engine.expect("DELETE", f"/containers/{container}")

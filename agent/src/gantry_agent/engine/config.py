@@ -26,6 +26,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from . import config_values
 from .errors import InvalidArgument
 
 MAX_FILE = 1 << 20  # bytes
@@ -86,4 +87,8 @@ def _checked(path: Path, key: str, value: Any) -> Any:
         raise InvalidArgument(f"{path}: {key} must be one of {', '.join(CHOICES[key])}, not {value!r}.")
     if isinstance(value, int) and value <= 0:
         raise InvalidArgument(f"{path}: {key} must be more than 0, not {value}.")
+    try:
+        config_values.check(key, value)
+    except InvalidArgument as exc:
+        raise InvalidArgument(f"{path}: {exc.message}.") from exc
     return tuple(value) if isinstance(value, list) else value

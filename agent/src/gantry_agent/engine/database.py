@@ -12,6 +12,7 @@ import os
 import sqlite3
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,6 +20,7 @@ from .errors import Internal
 
 T = TypeVar("T")
 BUSY_TIMEOUT = 5.0  # seconds
+MODE = 0o600
 RESERVE = 4 << 20  # bytes: some hundred transactions
 
 
@@ -28,6 +30,7 @@ class Database:
     def __init__(self, path: Path, schema: Sequence[str]) -> None:
         self._writer = ThreadPoolExecutor(1, "database")
         self._reserve = path.with_name("reserve")
+        _make_private(path)
         self._write_connection = _connect(path)
         self._reader = _connect(path)
         with self._write_connection as connection:
@@ -83,6 +86,15 @@ class Database:
         self._writer.shutdown(wait=True)
         self._reader.close()
         self._write_connection.close()
+
+
+def _make_private(path: Path) -> None:
+    """For root alone: it holds the environments of containers. SQLite gives the files it makes beside it the same mode;
+    those of an earlier version are changed."""
+    os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, MODE))
+    for each in (path, path.with_name(f"{path.name}-wal"), path.with_name(f"{path.name}-shm")):
+        with suppress(FileNotFoundError):
+            each.chmod(MODE)
 
 
 def _connect(path: Path) -> sqlite3.Connection:

@@ -22,6 +22,7 @@ log = logging.getLogger(__name__)
 
 SHUTDOWN_TIMEOUT = 2.0  # seconds streams get to end; containers are not touched
 THREADS = 32
+UMASK = 0o022  # whoever starts the engine: containers' roots are made with it, and others than root read in them
 LOCK_PATIENCE = 5.0  # seconds for a killed engine's last children to let go of the root
 MAX_LINE = 64 << 10  # bytes of a request line or a header: registry credentials and filters travel there
 
@@ -30,6 +31,7 @@ async def run(root: Path, socket_path: Path, config: Config, run_folder: Path | 
     """Serve until SIGTERM or SIGINT. Raises Forbidden without root, Conflict when another engine is there."""
     if os.geteuid() != 0:
         raise Forbidden("the native engine needs root: it mounts layers and makes namespaces. Start it with sudo.")
+    os.umask(UMASK)
     layout = Layout.at(root, run_folder)
     lock = await _hold(layout.root)
     listener = _listen(socket_path)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from aiohttp import web
 
+from gantry_agent.engine.containers import wire
 from gantry_agent.engine.containers.commit import CommitOptions, commit
 from gantry_agent.engine.containers.files import (
     check_writable,
@@ -97,13 +98,14 @@ async def diff(engine: Engine, request: web.Request) -> web.StreamResponse:
 async def make_image(engine: Engine, request: web.Request) -> web.StreamResponse:
     """An image of the container as it is."""
     container = engine.containers.get(request.query.get("container", ""))
-    name = _reference(request)
+    name, config = _reference(request), await body_of(request)
+    wire.check_config(config)
     options = CommitOptions(
         name=name,
         author=request.query.get("author", ""),
         comment=request.query.get("comment", ""),
         changes=request.query.getall("changes", []),
-        config=(await body_of(request)) or None,
+        config=config or None,
     )
     pauses = flag(request, "pause", True) and container.state.status == Status.RUNNING
     if pauses:

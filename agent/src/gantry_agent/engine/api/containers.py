@@ -7,7 +7,7 @@ from typing import Any
 
 from aiohttp import web
 
-from gantry_agent.engine.containers import listing, top, views
+from gantry_agent.engine.containers import links, listing, top, views
 from gantry_agent.engine.containers.files import upper_of
 from gantry_agent.engine.containers.model import Container
 from gantry_agent.engine.containers.waiting import CONDITIONS
@@ -31,7 +31,13 @@ async def containers_usage(engine: Engine) -> list[dict[str, Any]]:
 
 
 async def _with_sizes(engine: Engine, containers: Sequence[Container]) -> list[dict[str, Any]]:
-    return [views.summary(engine, each, size=await sizes.size_of(upper_of(engine.layout, each))) for each in containers]
+    names = links.names(engine.containers.all())
+    return [
+        views.summary(
+            engine, each, aliases=names.get(each.id, ()), size=await sizes.size_of(upper_of(engine.layout, each))
+        )
+        for each in containers
+    ]
 
 
 @routes("GET", "/containers/json")
@@ -41,7 +47,8 @@ async def list_containers(engine: Engine, request: web.Request) -> web.StreamRes
     limit = number(request, "limit", 0) or 0
     found = listing.chosen(engine, filters, everything=flag(request, "all"), limit=limit)
     if not flag(request, "size"):
-        return web.json_response([views.summary(engine, each) for each in found])
+        names = links.names(engine.containers.all())
+        return web.json_response([views.summary(engine, each, aliases=names.get(each.id, ())) for each in found])
     return web.json_response(await _with_sizes(engine, found))
 
 
@@ -128,11 +135,12 @@ async def update(engine: Engine, request: web.Request) -> web.StreamResponse:
     return web.json_response({"Warnings": warnings})
 
 
-@routes("DELETE", "/containers/{name}")
+@routes("DELETE", "/containers/{name:.+}")
 async def remove(engine: Engine, request: web.Request) -> web.StreamResponse:
-    """Remove it, and with `v` its anonymous volumes."""
+    """Remove it, and with `v` its anonymous volumes; with `link` a link alone, PARENT/ALIAS."""
     if flag(request, "link"):
-        raise Conflict("links as separate objects are not supported: remove the container that has them")
+        await links.unlink(engine, request.match_info["name"])
+        return web.Response(status=204)
     work = engine.containers.remove(
         _container(engine, request), force=flag(request, "force"), volumes=flag(request, "v")
     )

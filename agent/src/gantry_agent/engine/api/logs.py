@@ -7,6 +7,7 @@ from aiohttp import web
 
 from gantry_agent.engine.containers import logs
 from gantry_agent.engine.containers.log_records import Wanted, stamp
+from gantry_agent.engine.containers.model import Container
 from gantry_agent.engine.core import Engine
 from gantry_agent.engine.errors import InvalidArgument, Unsupported
 
@@ -23,8 +24,7 @@ async def get_logs(engine: Engine, request: web.Request) -> web.StreamResponse:
     stdout, stderr = flag(request, "stdout"), flag(request, "stderr")
     if not (stdout or stderr):
         raise InvalidArgument("Bad parameters: you must choose at least one stream")
-    if (container.host_config.get("LogConfig") or {}).get("Type") == "none":
-        raise Unsupported("configured logging driver does not support reading")
+    check_readable(container)
     wanted = Wanted(
         stdout=stdout,
         stderr=stderr,
@@ -50,6 +50,12 @@ async def get_logs(engine: Engine, request: web.Request) -> web.StreamResponse:
                     return response  # a client that has gone is only noticed by looking
         await response.write_eof()
     return response
+
+
+def check_readable(container: Container) -> None:
+    """Raises Unsupported where nobody may read what was written."""
+    if (container.host_config.get("LogConfig") or {}).get("Type") == "none":
+        raise Unsupported("configured logging driver does not support reading")
 
 
 def moment(request: web.Request, name: str) -> bytes | None:

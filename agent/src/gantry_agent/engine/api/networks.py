@@ -4,6 +4,7 @@ from typing import Any
 
 from aiohttp import web
 
+from gantry_agent.engine.containers import wire
 from gantry_agent.engine.core import Engine
 from gantry_agent.engine.errors import InvalidArgument
 from gantry_agent.engine.images.moments import moment_of, rfc3339
@@ -40,7 +41,9 @@ async def inspect_network(engine: Engine, request: web.Request) -> web.StreamRes
 @routes("POST", "/networks/create")
 async def create_network(engine: Engine, request: web.Request) -> web.StreamResponse:
     """A new bridge."""
-    found = await engine.networks.create(await body_of(request))
+    body = await body_of(request)
+    wire.check_network(body)
+    found = await engine.networks.create(body)
     return web.json_response({"Id": found.id, "Warning": ""}, status=201)
 
 
@@ -55,8 +58,9 @@ async def delete_network(engine: Engine, request: web.Request) -> web.StreamResp
 async def connect(engine: Engine, request: web.Request) -> web.StreamResponse:
     """One more network for a container."""
     body = await body_of(request)
+    name = _container(body)
     found = engine.networks.catalog.get(request.match_info["id"])
-    container = engine.containers.get(_container(body))
+    container = engine.containers.get(name)
     async with engine.containers.lock(container):
         await engine.networks.connect(found, container, body.get("EndpointConfig") or {})
         await engine.containers.save(container)
@@ -67,8 +71,9 @@ async def connect(engine: Engine, request: web.Request) -> web.StreamResponse:
 async def disconnect(engine: Engine, request: web.Request) -> web.StreamResponse:
     """One network less for a container."""
     body = await body_of(request)
+    name = _container(body)
     found = engine.networks.catalog.get(request.match_info["id"])
-    container = engine.containers.get(_container(body))
+    container = engine.containers.get(name)
     async with engine.containers.lock(container):
         await engine.networks.disconnect(found, container)
         await engine.containers.save(container)
@@ -92,10 +97,10 @@ async def prune_networks(engine: Engine, request: web.Request) -> web.StreamResp
 
 
 def _container(body: dict[str, Any]) -> str:
-    name = body.get("Container")
-    if not isinstance(name, str) or not name:
+    wire.check_connect(body)
+    if not body.get("Container"):
         raise InvalidArgument("Container: the name or id of a container was expected")
-    return name
+    return str(body["Container"])
 
 
 def _fits(network: Network, filters: dict[str, list[str]]) -> bool:

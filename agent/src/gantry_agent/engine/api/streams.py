@@ -17,6 +17,7 @@ from gantry_agent.engine.errors import Conflict
 
 from .exec import size_of
 from .hijack import hijack
+from .logs import check_readable
 from .routes import Routes, flag, lasting
 
 routes = Routes()
@@ -90,11 +91,14 @@ async def get_stats(engine: Engine, request: web.Request) -> web.StreamResponse:
 
 
 def _asked(container: Container, request: web.Request, *, is_framed: bool | None = None) -> Attachment:
-    """What the query asks for. Raises Conflict in states one cannot attach in, InvalidArgument for its keys."""
+    """What the query asks for. Raises Conflict in states one cannot attach in, InvalidArgument for its keys,
+    Unsupported for a log nobody may read."""
     if container.state.status is Status.PAUSED:
         raise Conflict(f"Container {container.id} is paused, unpause the container before attach")
     if container.state.status is Status.RESTARTING:
         raise Conflict(f"Container {container.id} is restarting, wait until the container is running")
+    if flag(request, "logs"):
+        check_readable(container)
     keys = request.query.get("detachKeys", "")
     if keys:
         parse_keys(keys)

@@ -72,13 +72,14 @@ async def delete_volume(engine: Engine, request: web.Request) -> web.StreamRespo
 
 @routes("POST", "/volumes/prune")
 async def prune_volumes(engine: Engine, request: web.Request) -> web.StreamResponse:
-    """Remove the anonymous volumes that no container has; with `all`, the named ones too."""
+    """Remove the anonymous volumes that no container has; with `all`, the named ones too. One with options of its
+    driver stays, as with Docker: what it mounts may be the only thing that knows where the content is."""
     filters = filters_of(request, "label", "label!", "all")
     version = tuple(int(part) for part in request.match_info.get("api_version", "1.47").split("."))
     everything = boolean("all", filters.get("all", ())) or version < ALL_BY_DEFAULT
     removed, reclaimed = [], 0
     for volume in engine.volumes.all():
-        if engine.volumes.users(volume.name) or not fit_labels(volume.labels, filters):
+        if engine.volumes.users(volume.name) or volume.options or not fit_labels(volume.labels, filters):
             continue
         if not everything and not volume.is_anonymous:
             continue

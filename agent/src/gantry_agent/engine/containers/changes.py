@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from gantry_agent.engine.errors import Conflict, InvalidArgument
 from gantry_agent.engine.runtime import cgroups
-from gantry_agent.engine.runtime.spec import resources
+from gantry_agent.engine.runtime.spec import discards, resources
 
 from . import names, running, settings, stopping, wire
 from .model import Container, Status
@@ -69,7 +69,8 @@ async def update(
                 "Memory limit should be smaller than already set memoryswap limit,"
                 " update the memoryswap at the same time"
             )
-        warnings = resources.check(host)
+        warnings = discards.discard(host)
+        resources.check(host)
         if (policy := body.get("RestartPolicy")) and policy.get("Name"):
             if host["AutoRemove"] and policy["Name"] != "no":
                 raise InvalidArgument(

@@ -10,6 +10,7 @@ from typing import Any
 
 from gantry_agent import __version__
 from gantry_agent.engine.core import Engine
+from gantry_agent.engine.images.announce import announce
 from gantry_agent.engine.images.changes import apply_changes
 from gantry_agent.engine.images.intake import in_thread
 from gantry_agent.engine.images.layer import add_layer
@@ -66,6 +67,7 @@ async def commit(engine: Engine, container: Container, options: CommitOptions) -
             image_id = await store.images.add(document, layers, parent=container.image_id)
             if options.name:
                 await store.images.tag(image_id, options.name)
+                announce(engine, "tag", store.images.by_id(image_id), options.name.familiar)
     finally:
         await asyncio.shield(asyncio.to_thread(files.remove_tree, folder))
     return image_id
@@ -74,6 +76,9 @@ async def commit(engine: Engine, container: Container, options: CommitOptions) -
 def merged(wanted: Config, container: Config) -> Config:
     """The new image's Config: what is wanted, the rest as the container has it (Docker: daemon/commit.go, merge)."""
     found = {name: wanted[name] for name in IMAGE_FIELDS if wanted.get(name)}
+    for name in ("Cmd", "Entrypoint"):
+        if isinstance(found.get(name), str):  # the API takes a word for a list of one
+            found[name] = [found[name]]
     for name in ("User", "Healthcheck", "WorkingDir", "StopSignal", "Shell", "OnBuild"):
         if not found.get(name) and container.get(name):
             found[name] = container[name]

@@ -12,7 +12,7 @@ from gantry_agent.engine.networks import ports
 from gantry_agent.engine.oci import Platform
 from gantry_agent.engine.store import Image
 
-from . import names, settings, wire
+from . import links, names, settings, wire
 from .model import Container
 
 if TYPE_CHECKING:
@@ -46,6 +46,7 @@ async def create(
         container.is_step = is_step
         with roster.claim(chosen, container.id):
             _resolve_others(containers, container)
+            links.resolve(container, containers.get)
             folder = engine.layout.container(container.id)
             try:
                 folder.mkdir(mode=0o710)
@@ -85,7 +86,8 @@ def _plan(image: Image, name: str, body: Mapping[str, Any]) -> tuple[Container, 
     if mode.startswith("container:") and body.get("Hostname"):
         raise InvalidArgument("conflicting options: hostname and the network mode")
     config["Hostname"] = config["Hostname"] or container_id[:12]
-    _check_hostname(config["Hostname"])
+    _check_name("hostname", config["Hostname"], 64)
+    _check_name("domainname", config["Domainname"], 255)
     _add_exposed(config, host)
     container = Container(
         id=container_id,
@@ -126,9 +128,10 @@ def _add_exposed(config: dict[str, Any], host: dict[str, Any]) -> None:
     host["PortBindings"] = published
 
 
-def _check_hostname(name: str) -> None:
-    if len(name) > 64 or "\0" in name or "/" in name:
-        raise InvalidArgument(f"invalid hostname: {name!r}")
+def _check_name(what: str, name: str, longest: int) -> None:
+    """Of a domain name the kernel keeps the first 64 bytes; a longer hostname it refuses."""
+    if not name.isprintable() or "/" in name or len(name.encode()) > longest:
+        raise InvalidArgument(f"invalid {what}: {name!r}")
 
 
 def _resolve_others(containers: "Containers", container: Container) -> None:

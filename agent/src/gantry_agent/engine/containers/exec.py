@@ -18,17 +18,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from gantry_agent.engine.errors import Conflict, EngineError, InvalidArgument, NotFound
+from gantry_agent.engine.errors import Conflict, InvalidArgument, NotFound
 from gantry_agent.engine.events import Event, Events
 from gantry_agent.engine.runtime.conmon import Conmon, Paths, RuntimeRefusal, read_pid
 from gantry_agent.engine.runtime.processes import is_same, start_time
-from gantry_agent.engine.runtime.refusals import reworded
+from gantry_agent.engine.runtime.refusals import REFUSED, reworded
 from gantry_agent.engine.runtime.spawn import gone
 
 from .model import Container, Status
 from .streams import Console, resize
 
 KEPT = 300.0  # seconds an ended exec can still be inspected, as Docker keeps it
+NOT_STARTED = 126  # whatever the reason, as with Docker
 START_TIMEOUT = 10.0  # seconds a resize waits for the start
 
 
@@ -167,7 +168,7 @@ class Execs:
     ) -> Console | None:
         """Run a claimed exec; its console when somebody will read it. `size`: height and width of its terminal.
 
-        Raises EngineError when it could not be started; its exit code is 126 or 127 then, as a shell's.
+        Raises EngineError when it could not be started; its exit code is NOT_STARTED then.
         """
         folder = self.folder / exec_.id
         paths = self._paths(exec_)
@@ -197,11 +198,9 @@ class Execs:
             for each in console:
                 each.close()
             shutil.rmtree(folder, ignore_errors=True)
-            message = exc.message if isinstance(exc, EngineError) else ""
-            self._finish(exec_, container, failure_code(message))
+            self._finish(exec_, container, NOT_STARTED)
             if isinstance(exc, RuntimeRefusal):
-                words, _ = reworded(exec_.command[0], message)
-                raise RuntimeRefusal(f"OCI runtime exec failed: exec failed: {words}: unknown") from exc
+                raise _refusal(exec_, exc.message) from exc
             raise
         exec_.pid, exec_.conmon_pid = started.pid, started.conmon_pid
         exec_.conmon_started = start_time(started.conmon_pid)
@@ -349,10 +348,11 @@ class Execs:
         self._events.publish_event(Event("container", action, container.id, attributes))
 
 
-def failure_code(message: str) -> int:
-    """What a shell would answer for a command that could not be started: 127 not found, else 126."""
-    text = message.lower()
-    return 127 if "not found" in text or "no such file or directory" in text else 126
+def _refusal(exec_: Exec, said: str) -> RuntimeRefusal:
+    words, code = reworded(exec_.command[0], said)
+    found = RuntimeRefusal(f"OCI runtime exec failed: exec failed: {words}: unknown")
+    found.status = InvalidArgument.status if code != REFUSED else found.status
+    return found
 
 
 def _check_running(container: Container) -> None:

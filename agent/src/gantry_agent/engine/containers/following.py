@@ -36,6 +36,7 @@ class Following:
         )
         self.health = Health(engine.events, containers.find, containers.save, self.execs.capture)
         containers.on_start.append(self.health.begin)
+        containers.on_rest.append(self.health.rest)
 
     async def open(self) -> None:
         """Take back execs and health checks, and begin to follow."""
@@ -71,8 +72,7 @@ class Following:
         config = self._engine.config
         for container in self._engine.containers.all():
             if container.is_running:
-                options = (container.host_config.get("LogConfig") or {}).get("Config") or {}
-                size, files = logs.limits(options, config.log_max_size, config.log_max_file)
+                size, files = logs.limits(container.host_config, config.log_max_size, config.log_max_file)
                 bundle = self._engine.containers.conmon_paths(container).bundle
                 yield logs.Kept(self.log(container), size, files, partial(reopen_log, bundle))
 

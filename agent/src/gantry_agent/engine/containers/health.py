@@ -110,9 +110,15 @@ class Health:
         self._tasks: dict[str, asyncio.Task[None]] = {}
 
     def begin(self, container: Container) -> None:
-        """A container has just been started: its checks begin anew."""
+        """A container has just been started: its checks begin anew. The results of its last run are still told."""
         if Probe.of(container):
-            container.state.health, container.state.health_failing, container.state.health_log = STARTING, 0, []
+            container.state.health, container.state.health_failing = STARTING, 0
+
+    def rest(self, container: Container) -> None:
+        """It has ended or is paused, and nobody checks any more: it counts as unhealthy until the next good check, as
+        with Docker."""
+        if Probe.of(container) and container.state.health:
+            container.state.health = UNHEALTHY
 
     def resume(self, containers: list[Container]) -> None:
         """The engine is back: checks go on where they were."""
@@ -160,7 +166,7 @@ class Health:
             except OSError as exc:
                 code, output = -1, str(exc)
             last = time.time_ns()
-            if not container.is_running or container.state.started_at != started_at:
+            if container.state.status is not Status.RUNNING or container.state.started_at != started_at:
                 return
             before = container.state.health
             judge(container.state, probe, Result(start, last, code, output))

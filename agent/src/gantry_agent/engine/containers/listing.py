@@ -1,7 +1,7 @@
 """Which containers a list shows: Docker's filters (daemon/list.go)."""
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from gantry_agent.engine.errors import EngineError, InvalidArgument, NotFound
@@ -30,10 +30,8 @@ def chosen(engine: "Engine", filters: Filters, *, everything: bool, limit: int) 
     """
     _check(filters)
     found = sorted(engine.containers.all(), key=lambda each: each.created_at, reverse=True)
-    if not everything and limit <= 0 and not set(filters) & {"status", "exited", "before", "since"}:
+    if not everything and limit <= 0 and "status" not in filters:  # of all filters this one alone asks for the others
         found = [each for each in found if each.is_running or each.state.status is Status.RESTARTING]
-    elif "status" not in filters and not everything and limit <= 0 and set(filters) & {"before", "since"}:
-        found = [each for each in found if each.is_running]
     for name in ("before", "since"):
         for wanted in filters.get(name, ()):
             at = _one(engine, wanted).created_at
@@ -149,22 +147,20 @@ def _in_network(container: Container, wanted: str) -> bool:
 
 
 def _publishes(container: Container, value: str) -> bool:
-    first, last, protocol = _range(value)
-    bindings = (container.ports if container.is_running else container.host_config.get("PortBindings")) or {}
-    for name, places in bindings.items():
-        port, _, kind = name.partition("/")
-        if places and (kind or "tcp") == protocol and port.isdecimal() and first <= int(port) <= last:
-            return True
-        for each in places or ():
-            public = str(each.get("HostPort") or "")
-            if (kind or "tcp") == protocol and public.isdecimal() and first <= int(public) <= last:
-                return True
-    return False
+    """By the host's ports of one that runs."""
+    ports = container.ports if container.is_running else {}
+    kinds = ((name.partition("/")[2], each["HostPort"]) for name, places in ports.items() for each in places or ())
+    return _has_port((f"{number}/{kind}" for kind, number in kinds), value)
 
 
 def _exposes(container: Container, value: str) -> bool:
+    """By its own ports while it runs."""
+    return _has_port(container.ports if container.is_running else (), value)
+
+
+def _has_port(ports: Iterable[str], value: str) -> bool:
     first, last, protocol = _range(value)
-    for name in container.config.get("ExposedPorts") or {}:
+    for name in ports:
         port, _, kind = name.partition("/")
         if (kind or "tcp") == protocol and port.isdecimal() and first <= int(port) <= last:
             return True

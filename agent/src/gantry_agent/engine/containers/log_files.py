@@ -19,7 +19,8 @@ import weakref
 from collections import deque
 from pathlib import Path
 
-from .log_records import STAMP, TEXT, TIME, to_utc
+from .log_records import STAMP, TIME, to_utc
+from .log_tail import Tail
 
 BLOCK = 512 << 10  # bytes read at once; more than a record ever has (conmon reads 8 KiB at a time)
 HOLD_LIMIT = 1 << 30  # bytes a reader may lag behind in files that are not kept any more
@@ -76,6 +77,8 @@ class Cursor:
         self._held: deque[tuple[int, int]] = deque()  # numbers and descriptors of the next files
         self._lock = threading.Lock()  # reading may go on in a thread while the event loop holds
         self._is_closed = self._is_lost = False
+        self.skips: dict[int, int] = {}
+        """By stream how many of the next lines are not wanted."""
         self._open_from(0)
         _cursors.add(self)
 
@@ -111,21 +114,21 @@ class Cursor:
             self._position = os.fstat(self._descriptor).st_size
 
     def seek_tail(self, count: int) -> None:
-        """Go to where the last `count` lines begin."""
-        files = self._files()
-        is_last = True
-        for number, path in reversed(files):
-            try:
-                descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-            except FileNotFoundError:
-                continue
-            size = os.fstat(descriptor).st_size
-            position, count, is_found = _tail(descriptor, size, count, is_last)
-            is_last = is_last and size == 0
-            self._drop()
-            self._descriptor, self._number, self._position = descriptor, number, position
-            if is_found:
-                return
+        """Go to where the last `count` lines begin; `skips` says what is to be passed over from there on."""
+        tail, opened = Tail(count, BLOCK), dict[int, int]()
+        try:
+            for number, path in reversed(self._files()):
+                with contextlib.suppress(FileNotFoundError):
+                    opened[number] = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+                    if tail.take(number, opened[number]):
+                        break
+            if opened:
+                (number, position), self.skips = tail.place(min(opened))
+                self._drop()
+                self._descriptor, self._number, self._position = opened.pop(number), number, position
+        finally:
+            for descriptor in opened.values():
+                os.close(descriptor)
 
     def seek_time(self, since: bytes) -> None:
         """Go forward to the first record not older than `since`; records are taken to be in order of time."""
@@ -215,32 +218,6 @@ class Cursor:
         if self.path.exists():
             files.append((files[-1][0] + 1 if files else 1, self.path))
         return files
-
-
-def _tail(descriptor: int, size: int, count: int, is_last: bool) -> tuple[int, int, bool]:
-    """Where the last `count` lines of a file begin, how many are missing, and whether the first of them begins here:
-    it may have begun in an older file. `is_last`: of the newest file, where a
-    line that has not ended yet counts as one."""
-    position, carry = size, b""
-    missing = count
-    while position > 0:
-        start = max(0, position - BLOCK)
-        data = os.pread(descriptor, position - start, start) + carry
-        cut = 0 if start == 0 else data.find(b"\n") + 1
-        if not cut and start:
-            position, carry = start, data
-            continue
-        place = start + len(data)
-        for line in reversed(data[cut:].split(b"\n")[:-1]):
-            ends_line = line[TEXT - 2 : TEXT - 1] == b"F"
-            if ends_line or is_last:
-                if missing == 0:
-                    return place, 0, True
-                missing -= 1
-            is_last = False
-            place -= len(line) + 1
-        position, carry = start, data[:cut]
-    return 0, missing, False
 
 
 def _first_since(descriptor: int, low: int, since: bytes) -> int:

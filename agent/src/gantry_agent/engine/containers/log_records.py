@@ -6,7 +6,7 @@ everything before the text has a fixed length.
 """
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
@@ -61,8 +61,10 @@ def _heads(stream: int) -> list[bytes]:
 class Renderer:
     """Turns records into an answer's bytes, buffer by buffer; holds at most JOIN_LIMIT bytes of each stream."""
 
-    def __init__(self, wanted: Wanted) -> None:
+    def __init__(self, wanted: Wanted, skips: Mapping[int, int] | None = None) -> None:
+        """`skips`: by stream how many lines to pass over before its first."""
         self.wanted = wanted
+        self._skips = {stream: count for stream, count in (skips or {}).items() if count}
         self.is_done = False
         """A record after `until` was met: nothing more will come."""
         self._held: dict[int, list[bytes]] = {}
@@ -104,11 +106,11 @@ class Renderer:
 
     def _feed_plainly(self, lines: list[bytes], out: list[bytes]) -> None:
         """The common case in as few steps as Python allows: 200,000 lines are a benchmark here."""
-        put, heads_by_kind, inside = out.append, self._heads, self._is_inside
+        put, heads_by_kind, inside, skips = out.append, self._heads, self._is_inside, self._skips
         for line in lines:
             heads = heads_by_kind.get(line[TIME:TEXT])
             size = len(line) - (TEXT - 1)  # with the newline
-            if heads is None or size >= 1024 or inside:
+            if heads is None or size >= 1024 or inside or skips:
                 self._feed_record(line, out)
             else:
                 put(heads[size])
@@ -132,13 +134,14 @@ class Renderer:
     def _feed_with_times(self, lines: list[bytes], out: list[bytes]) -> None:
         """The same where times are shown or compared."""
         put, heads_by_kind, inside, wanted = out.append, self._heads, self._is_inside, self.wanted
+        skips = self._skips
         since, until = wanted.since or b"", wanted.until or b"~"
         shift = TEXT - 1 - (TIME + 2 if wanted.timestamps else 0)
         for line in lines:
             heads = heads_by_kind.get(line[TIME:TEXT])
             size = len(line) - shift
             when = line[:TIME]
-            if heads is None or size >= 1024 or inside or when > until:
+            if heads is None or size >= 1024 or inside or skips or when > until:
                 self._feed_record(line, out)
             elif when >= since:
                 put(heads[size])
@@ -149,9 +152,12 @@ class Renderer:
                 put(b"\n")
 
     def _feed_record(self, line: bytes, out: list[bytes]) -> None:
-        """One record, whatever it is; one that is not a record is passed over (a torn write at a crash)."""
-        stream = _STREAMS.get(line[STAMP + 1 : STAMP + 7])
-        if stream is None or line[TEXT - 1 : TEXT] != b" " or len(line) < TEXT:
+        """One record, whatever it is; one that is not a record is passed over."""
+        if (stream := stream_of(line)) is None:
+            return
+        is_whole = line[TEXT - 2 : TEXT - 1] != b"P"
+        if stream in self._skips:
+            self._pass_over(stream, is_whole=is_whole)
             return
         wanted = self.wanted
         when = line[:TIME] if line[TIME:STAMP] == _UTC else to_utc(line[:STAMP])
@@ -161,7 +167,6 @@ class Renderer:
         if (wanted.since is not None and when < wanted.since) or not (wanted.stdout if stream == 1 else wanted.stderr):
             return
         text = line[TEXT:]
-        is_whole = line[TEXT - 2 : TEXT - 1] != b"P"
         if wanted.timestamps and stream not in self._is_inside:
             text = when + b"Z " + text
         if is_whole:
@@ -175,10 +180,22 @@ class Renderer:
         if not wanted.joins or sum(map(len, held)) >= JOIN_LIMIT:
             self._flush(stream, out)
 
+    def _pass_over(self, stream: int, *, is_whole: bool) -> None:
+        """A record of a line that is not wanted."""
+        self._skips[stream] -= is_whole
+        if not self._skips[stream]:
+            del self._skips[stream]
+
     def _flush(self, stream: int, out: list[bytes]) -> None:
         data = b"".join(self._held.pop(stream))
         if data:
             out.append(frame(stream, data) if self.wanted.is_framed else data)
+
+
+def stream_of(record: bytes) -> int | None:
+    """1 for stdout, 2 for stderr, None for what is no record (a torn write at a crash)."""
+    is_record = len(record) >= TEXT and record[TEXT - 1 : TEXT] == b" "
+    return _STREAMS.get(record[STAMP + 1 : STAMP + 7]) if is_record else None
 
 
 def to_utc(text: bytes) -> bytes:

@@ -63,7 +63,7 @@ async def read(
     doubled by rotation.
     """
     try:
-        renderer = Renderer(wanted)
+        renderer = Renderer(wanted, cursor.skips)
         if life is None or watcher is None:
             while not renderer.is_done and (data := await _next(cursor, renderer)) is not None:
                 yield data
@@ -146,9 +146,15 @@ async def keep_small(logs: Callable[[], Iterator[Kept]]) -> None:
         await asyncio.sleep(SIZE_CHECK)
 
 
-def limits(options: dict[str, Any], size: int, files: int) -> tuple[int, int]:
-    """Bytes and number of log files from a LogConfig's options ("max-size": "10m", "max-file": "3"), else those given.
-    One file alone would lose what is in it at each rotation, so there are always two."""
+def limits(host: dict[str, Any], size: int, files: int) -> tuple[int, int]:
+    """Bytes and number of log files from a HostConfig's options ("max-size": "10m", "max-file": "3"), else those given.
+    One file alone would lose what is in it at each rotation, so there are always two. Of a log that nobody may read
+    (driver none) only what attached clients have still to see is kept.
+    """
+    config = host.get("LogConfig") or {}
+    if config.get("Type") == "none":
+        return MIN_SIZE, 2
+    options = config.get("Config") or {}
     match = re.fullmatch(r"(\d+)([kmg]?)b?", str(options.get("max-size") or "").lower())
     if match:
         size = int(match[1]) << {"": 0, "k": 10, "m": 20, "g": 30}[match[2]]

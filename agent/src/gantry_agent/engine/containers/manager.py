@@ -20,7 +20,7 @@ from gantry_agent.engine.runtime.conmon import Conmon, Paths
 from gantry_agent.engine.runtime.exits import Exits
 from gantry_agent.engine.runtime.oci_runtime import OciRuntime
 
-from . import adoption, changes, create, restarts, running, stopping
+from . import adoption, changes, create, links, restarts, running, stopping
 from .model import Container, Status
 from .roots import Roots
 from .roster import Roster
@@ -45,6 +45,8 @@ class Containers:
         self.waiting = Waiting()
         self.on_start: list[Callable[[Container], None]] = []
         """Called with each container whose process was started, before it is saved as running."""
+        self.on_rest: list[Callable[[Container], None]] = []
+        """Called with each container whose process has ended or was paused, before that is saved."""
         self.unavailable = ""
         """Why nothing can be run here; "" when all parts are there."""
         self._tools: Tools | None = None
@@ -165,6 +167,7 @@ class Containers:
             container,
             self.roots.merged(container),
             command,
+            linked=links.environment(container, self.get, at_start=False),
             env=env,
             wanted=user,
             folder=workdir,
@@ -252,6 +255,7 @@ class Containers:
                     raise
                 raise Conflict(f"container {container.id} is not running") from exc
             container.state.status = Status.PAUSED
+            self._rests(container)
             await self.save(container)
             self.tell(container, "pause")
 
@@ -326,6 +330,10 @@ class Containers:
         self.exits.forget(container.id)
         self._died(container, run, LOST if code is None else code)
 
+    def _rests(self, container: Container) -> None:
+        for each in self.on_rest:
+            each(container)
+
     def _died(self, container: Container, run: int, code: int) -> None:
         self._engine.spawn(self.died(container, run, code), f"death of {container.id[:12]}")
 
@@ -344,6 +352,7 @@ class Containers:
             if again:
                 container.restart_count += 1
                 state.status = Status.RESTARTING
+            self._rests(container)
             await self.save(container)
             if state.oom_killed:
                 self.tell(container, "oom")

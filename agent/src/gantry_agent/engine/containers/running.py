@@ -19,8 +19,9 @@ from gantry_agent.engine.runtime import cgroups, mountpoints, processes, seccomp
 from gantry_agent.engine.runtime.conmon import Conmon, Paths, RuntimeRefusal, Started, read_pid
 from gantry_agent.engine.runtime.oci_runtime import OciRuntime
 from gantry_agent.engine.runtime.refusals import REFUSED, reworded
-from gantry_agent.engine.runtime.spec import Surroundings, build
+from gantry_agent.engine.runtime.spec import Surroundings, build, propagation
 
+from . import links
 from .model import Container
 from .roots import Roots
 
@@ -58,9 +59,10 @@ def conmon_paths(engine: "Engine", container: Container) -> Paths:
 async def begin(engine: "Engine", tools: Tools, roots: Roots, container: Container) -> Started:
     """Make everything a run needs and start its process. Raises StartFailed and other errors; nothing is left then."""
     try:
+        linked = links.environment(container, engine.containers.get, at_start=True)
         netns, _ = await _both(engine.networks.attach(container), roots.hold(container))
         await engine.volumes.mount(container)
-        document, key = await _document(engine, tools, roots, container, netns)
+        document, key = await _document(engine, tools, roots, container, netns, linked)
         paths = conmon_paths(engine, container)
         await asyncio.to_thread(_prepare, paths, document)
         config = container.config
@@ -130,7 +132,7 @@ async def _both(first: Any, second: Any) -> tuple[Any, Any]:
 
 
 async def _document(
-    engine: "Engine", tools: Tools, roots: Roots, container: Container, netns: Path | None
+    engine: "Engine", tools: Tools, roots: Roots, container: Container, netns: Path | None, linked: list[str]
 ) -> tuple[dict[str, Any], str]:
     """config.json, and the key under which its compiled seccomp filter is kept ("" when there is none)."""
     host = container.host_config
@@ -144,10 +146,12 @@ async def _document(
         shm=await _shm(engine, container),
         ipc_pid=_pid_of(engine, host, "IpcMode"),
         pid_pid=_pid_of(engine, host, "PidMode"),
+        linked=linked,
     )
     if host.get("Init") and not around.init:
         raise InvalidArgument("HostConfig.Init needs docker-init, catatonit or tini: none is installed on this host")
     around.files = {inside: path for inside, path in around.files.items() if path.exists()}
+    await asyncio.to_thread(propagation.check, container.mounts)
     document = build(container, around)
     profile = document["linux"].get("seccomp")
     if not profile or tools.runtime.programs.name != "crun":

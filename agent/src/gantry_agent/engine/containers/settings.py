@@ -6,7 +6,7 @@ from typing import Any
 
 from gantry_agent.engine.errors import InvalidArgument, Unsupported
 from gantry_agent.engine.runtime.processes import signal_number
-from gantry_agent.engine.runtime.spec import capabilities, document, process, resources
+from gantry_agent.engine.runtime.spec import capabilities, discards, document, mounts, process, resources
 
 CONFIG: dict[str, Any] = {
     "Hostname": "",
@@ -73,7 +73,7 @@ HOST: dict[str, Any] = {
     "NanoCpus": 0,
     "CgroupParent": "",
     "BlkioWeight": 0,
-    "BlkioWeightDevice": [],
+    "BlkioWeightDevice": None,
     "BlkioDeviceReadBps": None,
     "BlkioDeviceWriteBps": None,
     "BlkioDeviceReadIOps": None,
@@ -142,11 +142,20 @@ def host_config_of(body: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
     found["IpcMode"] = found["IpcMode"] or HOST["IpcMode"]
     found["NetworkMode"] = found["NetworkMode"] or HOST["NetworkMode"]
     _check_modes(found)
-    warnings = resources.check(found)
+    warnings = discards.discard(found)
+    resources.check(found)
+    _adapt(found)
     capabilities.chosen(found["CapAdd"] or (), found["CapDrop"] or (), privileged=False)
     process.rlimits(found["Ulimits"] or (), {})
     document.check(found)
     return found, warnings
+
+
+def _adapt(host: dict[str, Any]) -> None:
+    """What follows from the rest, where it was not said (Docker: daemon_unix.go, adaptContainerSettings)."""
+    if host["Memory"] > 0 and host["MemorySwap"] == 0:
+        host["MemorySwap"] = 2 * host["Memory"]
+    host["CgroupnsMode"] = host["CgroupnsMode"] or mounts.cgroup_mode(host)
 
 
 def restart_policy(given: Mapping[str, Any], *, auto_remove: bool = False) -> dict[str, Any]:
@@ -191,7 +200,7 @@ def _check_modes(host: Mapping[str, Any]) -> None:
         raise Unsupported("this engine has no device drivers: DeviceRequests (--gpus) are not supported")
     if host["NetworkMode"].startswith("container:") and (host["PortBindings"] or host["PublishAllPorts"]):
         raise InvalidArgument("conflicting options: port publishing and the container type network mode")
-    if host["LogConfig"]["Type"] not in ("json-file", "local", "k8s-file", ""):
+    if host["LogConfig"]["Type"] not in ("json-file", "local", "k8s-file", "none", ""):
         raise InvalidArgument(f"logger: no log driver named '{host['LogConfig']['Type']}' is registered")
     options = host["LogConfig"]["Config"] or {}
     if (size := options.get("max-size")) and not re.fullmatch(r"-1|[1-9]\d{0,14}[bkmg]?b?", str(size).lower()):

@@ -1,6 +1,7 @@
 """Containers as Docker's API shows them."""
 
 import time
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from gantry_agent.engine.errors import EngineError, NotFound
@@ -8,6 +9,7 @@ from gantry_agent.engine.images.moments import ZERO, rfc3339
 from gantry_agent.engine.networks import describe
 from gantry_agent.engine.runtime.spec.mounts import MASKED, READ_ONLY
 
+from . import links
 from .model import Container, MountPoint, State, Status
 
 if TYPE_CHECKING:
@@ -23,6 +25,7 @@ def inspect(engine: "Engine", container: Container, *, size: int | None = None) 
     if not host.get("Privileged"):
         host["MaskedPaths"] = MASKED if host.get("MaskedPaths") is None else host["MaskedPaths"]
         host["ReadonlyPaths"] = READ_ONLY if host.get("ReadonlyPaths") is None else host["ReadonlyPaths"]
+    host["Links"] = links.shown(container, engine.containers.get)
     found: dict[str, Any] = {
         "Id": container.id,
         "Created": rfc3339(container.created_at),
@@ -33,7 +36,7 @@ def inspect(engine: "Engine", container: Container, *, size: int | None = None) 
         "ResolvConfPath": str(folder / "resolv.conf"),
         "HostnamePath": str(folder / "hostname"),
         "HostsPath": str(folder / "hosts"),
-        "LogPath": str(engine.containers.conmon_paths(container).log),
+        "LogPath": "" if _has_no_log(host) else str(engine.containers.conmon_paths(container).log),
         "Name": f"/{container.name}",
         "RestartCount": container.restart_count,
         "Driver": "overlay2",
@@ -98,15 +101,17 @@ def mount(found: MountPoint) -> dict[str, Any]:
     return shown
 
 
-def summary(engine: "Engine", container: Container, *, size: int | None = None) -> dict[str, Any]:
-    """One of GET /containers/json."""
+def summary(
+    engine: "Engine", container: Container, *, aliases: Sequence[str] = (), size: int | None = None
+) -> dict[str, Any]:
+    """One of GET /containers/json. `aliases`: its further names."""
     endpoints = container.endpoints.items()
     host: dict[str, Any] = {"NetworkMode": container.host_config.get("NetworkMode", "default")}
     if annotations := container.host_config.get("Annotations"):
         host["Annotations"] = annotations
     found: dict[str, Any] = {
         "Id": container.id,
-        "Names": [f"/{container.name}"],
+        "Names": [f"/{container.name}", *aliases],
         "Image": shown_image(engine, container),
         "ImageID": container.image_id,
         "Command": command(container),
@@ -215,6 +220,10 @@ def image_size(engine: "Engine", container: Container) -> int:
 def _is_of_tmpfs_option(container: Container, found: MountPoint) -> bool:
     """Docker shows `--tmpfs` in HostConfig only."""
     return found.kind == "tmpfs" and found.target in (container.host_config.get("Tmpfs") or {})
+
+
+def _has_no_log(host: dict[str, Any]) -> bool:
+    return bool((host.get("LogConfig") or {}).get("Type") == "none")
 
 
 def _driver(engine: "Engine", container: Container) -> dict[str, Any]:

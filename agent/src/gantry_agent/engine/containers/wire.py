@@ -1,4 +1,4 @@
-"""The types a create or update request must have, as the specification gives them (ContainerConfig, HostConfig).
+"""The types the fields of a request must have, as the specification gives them (ContainerConfig, HostConfig and so on).
 
 Docker's decoder refuses anything else before it looks at the values; so do we, and what comes after may rely on it.
 """
@@ -132,7 +132,7 @@ HOST: dict[str, Check] = {
     "Init": BOOL,
     **dict.fromkeys(("NetworkMode", "IpcMode", "PidMode", "UTSMode", "UsernsMode", "Runtime", "Isolation"), TEXT),
 }
-_ENDPOINT = shaped(
+ENDPOINT = shaped(
     {
         "IPAMConfig": shaped({"IPv4Address": TEXT, "IPv6Address": TEXT, "LinkLocalIPs": TEXTS}),
         "Aliases": TEXTS,
@@ -144,7 +144,7 @@ _ENDPOINT = shaped(
 _HEALTH = shaped(
     {"Test": TEXTS, **dict.fromkeys(("Interval", "Timeout", "StartPeriod", "StartInterval", "Retries"), INT)}
 )
-CREATE: dict[str, Check] = {
+CONFIG: dict[str, Check] = {
     **dict.fromkeys(("Image", "User", "WorkingDir", "Hostname", "Domainname", "StopSignal", "MacAddress"), TEXT),
     **dict.fromkeys(("Cmd", "Entrypoint"), _words),
     **dict.fromkeys(("Env", "Shell", "OnBuild"), TEXTS),
@@ -152,15 +152,45 @@ CREATE: dict[str, Check] = {
     "Labels": TEXT_MAP,
     "Healthcheck": _HEALTH,
     "StopTimeout": INT,
-    "HostConfig": shaped(HOST),
-    "NetworkingConfig": shaped({"EndpointsConfig": map_of(_ENDPOINT)}),
+    **dict.fromkeys(("Tty", "OpenStdin", "StdinOnce", "NetworkDisabled", "ArgsEscaped"), BOOL),
+    **dict.fromkeys(("AttachStdin", "AttachStdout", "AttachStderr"), BOOL),
 }
+CREATE: dict[str, Check] = {
+    **CONFIG,
+    "HostConfig": shaped(HOST),
+    "NetworkingConfig": shaped({"EndpointsConfig": map_of(ENDPOINT)}),
+}
+_PLACE = shaped({**dict.fromkeys(("Subnet", "IPRange", "Gateway"), TEXT), "AuxiliaryAddresses": TEXT_MAP})
+NETWORK: dict[str, Check] = {
+    **dict.fromkeys(("Name", "Driver", "Scope"), TEXT),
+    **dict.fromkeys(("CheckDuplicate", "Internal", "Attachable", "Ingress", "ConfigOnly", "EnableIPv4"), BOOL),
+    "EnableIPv6": BOOL,
+    "ConfigFrom": shaped({"Network": TEXT}),
+    "IPAM": shaped({"Driver": TEXT, "Config": list_of(_PLACE), "Options": TEXT_MAP}),
+    **dict.fromkeys(("Options", "Labels"), TEXT_MAP),
+}
+CONNECT: dict[str, Check] = {"Container": TEXT, "EndpointConfig": ENDPOINT, "Force": BOOL}
 
 
 def check_create(body: Mapping[str, Any]) -> None:
     """Raises InvalidArgument for a create request whose fields have other types than the API gives them."""
     shaped(CREATE)("", body)
     _check_lengths(body.get("HostConfig"))
+
+
+def check_config(body: Mapping[str, Any]) -> None:
+    """Raises InvalidArgument, as `check_create`, for the Config of a commit."""
+    shaped(CONFIG)("", body)
+
+
+def check_network(body: Mapping[str, Any]) -> None:
+    """Raises InvalidArgument, as `check_create`, for a request to make a network."""
+    shaped(NETWORK)("", body)
+
+
+def check_connect(body: Mapping[str, Any]) -> None:
+    """Raises InvalidArgument, as `check_create`, for a request to connect or disconnect."""
+    shaped(CONNECT)("", body)
 
 
 def check_update(body: Mapping[str, Any]) -> None:

@@ -53,9 +53,10 @@ async def import_image(engine: Engine, source: AsyncIterator[bytes], options: Im
             image_id = await engine.store.images.add(document, [blob])
             if options.name:
                 await engine.store.images.tag(image_id, options.name)
+                announce(engine, "tag", engine.store.images.by_id(image_id), options.name.familiar)
     finally:
         await asyncio.shield(asyncio.to_thread(files.remove_tree, folder))
-    announce(engine, "import", engine.store.images.by_id(image_id), options.name.familiar if options.name else "")
+    announce(engine, "import", engine.store.images.by_id(image_id))
     return image_id
 
 

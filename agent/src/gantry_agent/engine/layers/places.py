@@ -85,6 +85,13 @@ class Places:
                 raise OSError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), path)
         return last.path
 
+    def find(self, path: str) -> str:
+        """The place that the clean, absolute `path` means, without links; nothing is made. Raises OSError."""
+        if (around := self._around(path)) and not around.source:
+            return path
+        with ExitStack() as stack:
+            return self._walk(path, stack)[-1].path
+
     def _around(self, path: str) -> Cover | None:
         """What covers `path` or, nearest, a folder above it."""
         while path:

@@ -94,7 +94,8 @@ def hosts_text(container: Container, addresses: Iterable[str], gateway: str, lin
         lines.append(f"{gateway if address == 'host-gateway' else address}\t{name}")
     lines.extend(linked)
     name, domain = str(container.config.get("Hostname") or container.id[:12]), container.config.get("Domainname")
-    names = f"{name}.{domain} {name}" if domain else name
+    whole = f"{name}.{domain}" if domain else name
+    names = " ".join(dict.fromkeys([whole, whole.partition(".")[0]]))
     lines.extend(f"{address}\t{names}" for address in addresses)
     return LOCAL + "".join(f"{line}\n" for line in lines)
 

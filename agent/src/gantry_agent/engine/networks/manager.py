@@ -127,6 +127,9 @@ class Networks:
         self._attached[container.id] = container
         for network, _ in self.places.of(container):
             self._tell(network, "connect", container)
+        for other in tuple(self._attached.values()):
+            if any(str(link).startswith(container.id) for link in other.host_config.get("Links") or ()):
+                await self.rewrite(other)
         return self._path(container)
 
     async def detach(self, container: Container) -> None:
@@ -174,6 +177,12 @@ class Networks:
         except Conflict:
             return None
         return None if owner.network_mode == HOST else self._path(owner)
+
+    async def rewrite(self, container: Container) -> None:
+        """Its links, or the addresses of those it is linked to, are others now."""
+        if container.id in self._attached:
+            with contextlib.suppress(Conflict):  # one of them does not run: its line stays as it was
+                await self._run(self._files(container).write)
 
     async def renamed(self, container: Container) -> None:
         """The container has another name: its networks answer to that."""

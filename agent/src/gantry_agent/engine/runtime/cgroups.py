@@ -54,6 +54,12 @@ def supports(controller: str, *names: str) -> bool:
     return any((group / name).exists() for name in names)
 
 
+def available(kind: str) -> str:
+    """The CPUs ("cpus") or memory nodes ("mems") that a group may be given: "0-3,8"."""
+    name = f"cpuset.{kind}.effective" if is_unified() else f"cpuset.{kind}"
+    return next(iter(_lines(folder("", "cpuset") / name)), "")
+
+
 def oom_kills(group: str) -> int:
     """How often the kernel killed in this group for want of memory; 0 when it is gone."""
     name = "memory.events" if is_unified() else "memory.oom_control"

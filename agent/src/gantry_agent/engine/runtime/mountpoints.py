@@ -1,4 +1,4 @@
-"""Mount points and the working folder: found and made in a container's root before its runtime starts, as Docker does.
+"""Mount points, devices, the working folder: found and made in a container's root before its runtime starts, as Docker.
 
 crun refuses a destination that leads through a dangling link, and runc follows it. Here each is resolved as the
 container will see it, mount by mount in their order; what is missing is made (layers/places.py), and the runtime is
@@ -38,6 +38,8 @@ def settle(document: dict[str, Any]) -> None:
     with Places(Path(document["root"]["path"])) as places:
         for mount in document["mounts"]:
             _settle(places, mount)
+        for device in document["linux"]["devices"]:
+            _settle_device(places, device)
         process = document["process"]
         wanted = process["cwd"]
         try:
@@ -58,6 +60,17 @@ def _settle(places: Places, mount: dict[str, Any]) -> None:
     seen = mount["source"] if is_bind and "rbind" in options else ""
     places.cover(place, Cover(seen, "ro" not in options))
     mount["destination"] = _spoken(place, wanted)
+
+
+def _settle_device(places: Places, device: dict[str, Any]) -> None:
+    """Where a node is to be made: its folder is there afterwards. crun makes none behind a dangling link."""
+    wanted = device["path"]
+    try:
+        place = places.find(wanted)
+        places.make(place.rpartition("/")[0] or "/")
+    except OSError as exc:
+        raise Unplaced(f"making the device {wanted}: {exc.strerror}") from exc
+    device["path"] = _spoken(place, wanted)
 
 
 def _check(mount: dict[str, Any], place: str) -> None:

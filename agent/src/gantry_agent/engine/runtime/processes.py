@@ -5,6 +5,10 @@ from pathlib import Path
 
 from gantry_agent.engine.errors import InvalidArgument
 
+REAL_TIME = {f"RTMIN+{step}": signal.SIGRTMIN + step for step in range(1, 16)}
+REAL_TIME |= {f"RTMAX-{step}": signal.SIGRTMAX - step for step in range(1, 15)}
+"""Names of real-time signals, each of which is nearer to the end it is counted from (moby, pkg/signal)."""
+
 
 def start_time(pid: int) -> int:
     """A process's start in clock ticks since boot (proc(5), stat field 22); 0 when there is no such process, or only
@@ -22,7 +26,7 @@ def is_same(pid: int, started: int) -> bool:
 
 
 def signal_number(text: str) -> int:
-    """15, "15", "TERM", "SIGTERM", "RTMIN+3" → its number. Raises InvalidArgument as Docker words it."""
+    """15, "15", "TERM", "SIGTERM", "RTMIN+3", "RTMAX-1" → its number. Raises InvalidArgument as Docker words it."""
     name = text.strip().upper()
     if name.isdecimal():
         number = int(name)
@@ -30,9 +34,8 @@ def signal_number(text: str) -> int:
             return number
         raise InvalidArgument(f"Invalid signal: {text}")
     name = name.removeprefix("SIG")
-    base, plus, offset = name.partition("+")
-    if plus and base == "RTMIN" and offset.isdecimal() and signal.SIGRTMIN + int(offset) <= signal.SIGRTMAX:
-        return signal.SIGRTMIN + int(offset)
+    if name in REAL_TIME:
+        return REAL_TIME[name]
     try:
         return int(signal.Signals[f"SIG{name}"])
     except KeyError:

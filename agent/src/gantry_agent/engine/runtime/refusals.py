@@ -18,6 +18,8 @@ def reworded(program: str, said: str, runtime: str = "") -> tuple[str, int]:
     in $PATH' and so on.
     """
     lower = said.lower()
+    if not program:  # which crun takes for the root folder
+        return 'exec: "": executable file not found in $PATH', NOT_FOUND
     if "not found in $path" in lower or re.search(r"(executable|exec|stat) .*no such file or directory", lower):
         return f'exec: "{program}": executable file not found in $PATH', NOT_FOUND
     if folder := re.search(r"chdir\S* [`\"(]*([^`\")]+).*not a directory", said, re.IGNORECASE):

@@ -1,7 +1,7 @@
 """Starting the engine's helpers (conmon, crun, runc) without holding up the event loop.
 
 All are started by one thread. Where cgroups are hybrid (version 1 controllers beside an empty version 2 tree), crun 1.8
-refuses to work; there the thread first takes a fresh mount namespace, a slave of the host's, without that tree. A fresh
+refuses to work; there the thread first takes a fresh mount namespace, without that tree. A fresh
 one for each start (0.3 ms): nothing mounted later is missing in it, and it goes with the last process in it.
 """
 
@@ -106,9 +106,11 @@ class Spawner:
         )
 
     def _enter_fresh_namespace(self) -> None:
+        """Mounts go on between it and the host as the host has them, but for what lies where the tree is hidden."""
         _check(_libc.setns(self._host, CLONE_NEWNS), "setns")
         _check(_libc.unshare(CLONE_NEWNS), "unshare")
-        _check(_libc.mount(None, b"/", None, ctypes.c_ulong(MS_SLAVE | MS_REC), None), "making / a slave")
+        if _libc.mount(None, os.fsencode(HYBRID.parent), None, ctypes.c_ulong(MS_SLAVE), None) < 0:
+            _check(_libc.mount(None, b"/", None, ctypes.c_ulong(MS_SLAVE | MS_REC), None), "making / a slave")
         _check(_libc.umount2(os.fsencode(HYBRID), MNT_DETACH), f"unmounting {HYBRID}")
 
 

@@ -8,6 +8,7 @@ The life of a container calls:
 """
 
 import asyncio
+import contextlib
 import json
 import logging
 import os
@@ -23,6 +24,7 @@ from gantry_agent.engine.containers.model import Container, MountPoint
 from gantry_agent.engine.database import Database
 from gantry_agent.engine.errors import Conflict, InvalidArgument, NotFound
 from gantry_agent.engine.events import Events
+from gantry_agent.engine.layers.places import Places
 from gantry_agent.engine.layout import Layout
 
 from . import requests
@@ -188,7 +190,7 @@ class Volumes:
             for mount in wanted:
                 await self._provide(container, mount, made)
             container.mounts = [wish.mount for wish in wanted]
-            await self._fill(wanted, view)
+            await self._fill(container, wanted, view)
         except BaseException:
             container.mounts = []
             await self.release(container)
@@ -258,8 +260,11 @@ class Volumes:
                 made.append(volume.name)
             mount.name, mount.source = volume.name, str(self.path(volume.name))
 
-    async def _fill(self, wishes: list[requests.Wish], view: View | None) -> None:
-        """Copy what the image has at the place of each empty volume."""
+    async def _fill(self, container: Container, wishes: list[requests.Wish], view: View | None) -> None:
+        """Copy what the image has at the place of each empty volume.
+
+        A working folder inside one is made before, as Docker does: in a read-only volume the start could not.
+        """
         empty = [
             wish.mount
             for wish in wishes
@@ -268,7 +273,10 @@ class Volumes:
         empty = [mount for mount in empty if not os.listdir(mount.source)]
         if not empty or view is None:
             return
+        folder = str(container.config.get("WorkingDir") or "/")
         async with view() as root:
+            if any(folder.startswith(f"{mount.target}/") for mount in empty):
+                await asyncio.to_thread(_make_inside, root, folder)
             for mount in empty:
                 await asyncio.to_thread(copy_up, root, mount.target, Path(mount.source))
 
@@ -302,6 +310,12 @@ def _make_folder(path: str) -> None:
         pass  # a file, a socket: bound as it is
     except OSError as exc:
         raise InvalidArgument(f"error while creating mount source path '{path}': {exc.strerror}") from exc
+
+
+def _make_inside(root: Path, folder: str) -> None:
+    """A folder below `root`, if it can be: what is in its way is told at start."""
+    with contextlib.suppress(OSError), Places(root) as places:
+        places.make(folder)
 
 
 def _take_away(folder: Path, tmp: Path) -> Path | None:

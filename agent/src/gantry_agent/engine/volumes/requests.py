@@ -69,7 +69,7 @@ def wanted(container: Container, find: Callable[[str], Container]) -> list[Wish]
 def _bind(text: str, driver: str) -> Wish:
     """One of Binds: SOURCE:TARGET[:OPTIONS], or TARGET alone for an anonymous volume."""
     parts = text.split(":")
-    if not 1 <= len(parts) <= 3 or not all(parts):
+    if not 1 <= len(parts) <= 3 or not all(parts[:2]):
         raise InvalidArgument(f"invalid volume specification: '{text}'")
     source, target = (parts[0], parts[1]) if len(parts) > 1 else ("", parts[0])
     mode = parts[2] if len(parts) == 3 else ""

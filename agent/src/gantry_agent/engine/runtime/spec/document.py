@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,8 +11,8 @@ from gantry_agent.engine.containers.model import Container
 from gantry_agent.engine.errors import Conflict, InvalidArgument
 from gantry_agent.engine.runtime import cgroups, seccomp
 
-from . import devices, resources
-from .mounts import cgroup_namespace, masked, mounts
+from . import devices, propagation, resources
+from .mounts import cgroup_mode, masked, mounts
 from .process import Ulimits, container_process
 
 SYSCTLS_OF_IPC = re.compile(r"kernel\.(shm|msg|sem)|fs\.mqueue\.")
@@ -35,6 +35,8 @@ class Surroundings:
     ipc_pid: int = 0
     """Whose ipc and pid namespaces to join, 0 for none."""
     pid_pid: int = 0
+    linked: Sequence[str] = ()
+    """Environment of its links (containers/links.py)."""
 
 
 def build(container: Container, around: Surroundings) -> dict[str, Any]:
@@ -45,7 +47,7 @@ def build(container: Container, around: Surroundings) -> dict[str, Any]:
     shared = Path(f"/proc/{around.ipc_pid}/root/dev/shm") if around.ipc_pid and not around.shm else None
     limits = resources.resources(host)
     limits["devices"] = resources.devices(host, rules)
-    process = container_process(container, around.root, around.ulimits, init=bool(around.init))
+    process = container_process(container, around.root, around.ulimits, around.linked, init=bool(around.init))
     linux: dict[str, Any] = {
         "cgroupsPath": cgroups.path_of(container.id, str(host.get("CgroupParent") or "")),
         "namespaces": _namespaces(host, around),
@@ -53,8 +55,10 @@ def build(container: Container, around: Surroundings) -> dict[str, Any]:
         "devices": nodes,
         "maskedPaths": hidden,
         "readonlyPaths": fixed,
-        "sysctl": _sysctls(host, around.netns is not None),
+        "sysctl": _sysctls(host, around.netns is not None) | _domain(container),
     }
+    if root := propagation.of_root(container.mounts):
+        linux["rootfsPropagation"] = root
     profile = _seccomp(host, process["capabilities"]["bounding"])
     if profile:
         linux["seccomp"] = profile
@@ -80,7 +84,7 @@ def _namespaces(host: Mapping[str, Any], around: Surroundings) -> list[dict[str,
             found.append({"type": kind})
     if host.get("UTSMode") != "host":
         found.append({"type": "uts"})
-    if cgroup_namespace(host):
+    if cgroup_mode(host) == "private":
         found.append({"type": "cgroup"})
     return found
 
@@ -101,6 +105,12 @@ def _sysctls(host: Mapping[str, Any], has_network: bool) -> dict[str, str]:
             raise InvalidArgument(f"sysctl '{name}' is not allowed, because host IPC namespace is used")
         found[name] = str(value)
     return found
+
+
+def _domain(container: Container) -> dict[str, str]:
+    """The NIS domain name: both runtimes know it as a sysctl only, as Docker gives it to runc."""
+    name = container.config.get("Domainname")
+    return {"kernel.domainname": str(name)} if name and container.host_config.get("UTSMode") != "host" else {}
 
 
 def _annotations(host: Mapping[str, Any]) -> dict[str, str]:

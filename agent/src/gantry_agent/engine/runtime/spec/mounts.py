@@ -106,7 +106,6 @@ def masked(host: Mapping[str, Any]) -> tuple[list[str], list[str]]:
     return list(MASKED if hidden is None else hidden), list(READ_ONLY if fixed is None else fixed)
 
 
-def cgroup_namespace(host: Mapping[str, Any]) -> bool:
-    """Whether the container gets one of its own: Docker's default with version 2 only."""
-    mode = host.get("CgroupnsMode") or ("private" if cgroups.is_unified() else "host")
-    return mode == "private" and not (host.get("Privileged") and not host.get("CgroupnsMode"))
+def cgroup_mode(host: Mapping[str, Any]) -> str:
+    """Whose cgroup namespace a container has, host or private: by default one of its own with version 2 only."""
+    return host.get("CgroupnsMode") or ("private" if cgroups.is_unified() else "host")

@@ -22,8 +22,10 @@ RLIMITS = (
 Ulimits = Mapping[str, tuple[int, int]]
 
 
-def container_process(container: Container, root: Path, defaults: Ulimits, *, init: bool) -> dict[str, Any]:
-    """The OCI process of a container. Raises InvalidArgument."""
+def container_process(
+    container: Container, root: Path, defaults: Ulimits, linked: Sequence[str] = (), *, init: bool
+) -> dict[str, Any]:
+    """The OCI process of a container; `linked`: the environment of its links. Raises InvalidArgument."""
     config, host = container.config, container.host_config
     who = user.resolve(root, str(config.get("User") or ""), host.get("GroupAdd") or ())
     privileged = bool(host.get("Privileged"))
@@ -33,7 +35,7 @@ def container_process(container: Container, root: Path, defaults: Ulimits, *, in
         "terminal": container.is_tty,
         "user": who.to_oci(),
         "args": ["/sbin/docker-init", "--", *words] if init else words,
-        "env": environment(container, config.get("Env") or (), who.home, tty=container.is_tty),
+        "env": environment(container, [*linked, *(config.get("Env") or ())], who.home, tty=container.is_tty),
         "cwd": working_folder(str(config.get("WorkingDir") or "/")),
         "capabilities": _sets(chosen, is_root=who.uid == 0),
         "rlimits": rlimits(host.get("Ulimits") or (), defaults),
@@ -54,6 +56,7 @@ def exec_process(
     root: Path,
     command: Sequence[str],
     *,
+    linked: Sequence[str] = (),
     env: Sequence[str],
     wanted: str,
     folder: str,
@@ -70,7 +73,7 @@ def exec_process(
         "terminal": tty,
         "user": who.to_oci(),
         "args": list(command),
-        "env": environment(container, [*(config.get("Env") or ()), *env], who.home, tty=tty),
+        "env": environment(container, [*linked, *(config.get("Env") or ()), *env], who.home, tty=tty),
         "cwd": working_folder(folder or str(config.get("WorkingDir") or "/")),
         "capabilities": _sets(chosen, is_root=who.uid == 0),
         "rlimits": rlimits(host.get("Ulimits") or (), defaults),

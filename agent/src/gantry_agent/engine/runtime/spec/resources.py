@@ -1,6 +1,7 @@
 """Limits: Docker's Resources as the OCI's LinuxResources."""
 
 import os
+import re
 import stat
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -8,8 +9,11 @@ from typing import Any
 from gantry_agent.engine.errors import InvalidArgument
 from gantry_agent.engine.runtime import cgroups
 
+from .discards import can_limit_swap, can_weigh
+
 MIN_MEMORY = 6 << 20  # bytes; Docker's own minimum
 CPU_PERIOD = 100_000  # microseconds
+SET, RANGE = re.compile(r"\d{1,4}(-\d{1,4})?(,\d{1,4}(-\d{1,4})?)*"), re.compile(r"(\d+)-(\d+)")
 
 ALWAYS: tuple[dict[str, Any], ...] = (  # what every container may use (moby, oci/devices; runc, AllowedDevices)
     {"allow": False, "access": "rwm"},
@@ -21,11 +25,10 @@ ALWAYS: tuple[dict[str, Any], ...] = (  # what every container may use (moby, oc
 )
 
 
-def check(host: Mapping[str, Any]) -> list[str]:
-    """Warnings. Raises InvalidArgument for limits that cannot be, as Docker words them."""
+def check(host: Mapping[str, Any]) -> None:
+    """Raises InvalidArgument for limits that cannot be, as Docker words them."""
     memory, swap = _number(host, "Memory"), _number(host, "MemorySwap")
     reservation = _number(host, "MemoryReservation")
-    warnings = []
     if memory != 0 and memory < MIN_MEMORY:
         raise InvalidArgument("Minimum memory limit allowed is 6MB")
     if memory > 0 and 0 < swap < memory:
@@ -51,19 +54,11 @@ def check(host: Mapping[str, Any]) -> list[str]:
     weight = _number(host, "BlkioWeight")
     if weight and not 10 <= weight <= 1000:
         raise InvalidArgument("Range of blkio weight is from 10 to 1000")
-    _check_set(str(host.get("CpusetCpus") or ""), cores)
-    if host.get("OomKillDisable") and cgroups.is_unified():
-        warnings.append("Your kernel does not support OomKillDisable. OomKillDisable discarded.")
-    if memory > 0 and not can_limit_swap():
-        warnings.append(
-            "Your kernel does not support swap limit capabilities or the cgroup is not mounted."
-            " Memory limited without swap."
-        )
-    if weight and not can_weigh():
-        warnings.append("Your kernel does not support Block I/O weight or the cgroup is not mounted. Weight discarded.")
-    if host.get("KernelMemory"):
-        warnings.append("Kernel memory limits are no longer supported. Limitation discarded.")
-    return warnings
+    adjustment = _number(host, "OomScoreAdj")
+    if not -1000 <= adjustment <= 1000:
+        raise InvalidArgument(f"Invalid value {adjustment}, range for oom score adj is [-1000, 1000]")
+    for name, kind, words in (("CpusetCpus", "cpus", "CPUs"), ("CpusetMems", "mems", "memory nodes")):
+        _check_set(str(host.get(name) or ""), kind, words)
 
 
 def resources(host: Mapping[str, Any]) -> dict[str, Any]:
@@ -92,17 +87,6 @@ def resources(host: Mapping[str, Any]) -> dict[str, Any]:
     if block := _block(host):
         found["blockIO"] = block
     return found
-
-
-def can_limit_swap() -> bool:
-    """Whether swap is accounted for by this kernel."""
-    return cgroups.supports("memory", "memory.memsw.limit_in_bytes", "memory.swap.max")
-
-
-def can_weigh() -> bool:
-    """Whether this kernel has I/O weights under a name that both runtimes know."""
-    name = "io" if cgroups.is_unified() else "blkio"
-    return cgroups.supports(name, "blkio.weight", "io.weight", "io.bfq.weight")
 
 
 def devices(host: Mapping[str, Any], extra: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -170,15 +154,23 @@ def _numbers(path: str) -> dict[str, int]:
     return {"major": os.major(found.st_rdev), "minor": os.minor(found.st_rdev)}
 
 
-def _check_set(text: str, cores: int) -> None:
+def _check_set(text: str, kind: str, words: str) -> None:
+    """Raises InvalidArgument for a list ("0-2,4") that is none, or names what this host has not."""
     if not text:
         return
-    try:
-        highest = max(int(each) for part in text.split(",") for each in part.split("-"))
-    except ValueError:
-        raise InvalidArgument(f"Invalid value {text} for cpuset cpus") from None
-    if highest >= cores:
-        raise InvalidArgument(f"Requested CPUs are not available - requested {text}, available: 0-{cores - 1}")
+    if not SET.fullmatch(text) or any(int(low) > int(high) for low, high in RANGE.findall(text)):
+        raise InvalidArgument(f"Invalid value {text} for cpuset {kind}")
+    available = cgroups.available(kind)
+    if not _members(text) <= _members(available):
+        raise InvalidArgument(f"Requested {words} are not available - requested {text}, available: {available}")
+
+
+def _members(text: str) -> set[int]:
+    found: set[int] = set()
+    for part in filter(None, text.split(",")):
+        low, _, high = part.partition("-")
+        found.update(range(int(low), int(high or low) + 1))
+    return found
 
 
 def _number(host: Mapping[str, Any], name: str) -> int:
