@@ -23,6 +23,7 @@ from django.utils import timezone
 from controlplane.lib.errors import Conflict, GantryError, InvalidArgument, Lost, NotFound
 from controlplane.lib.live import publish
 from controlplane.lib.threads import in_thread
+from controlplane.operations.models import Operation
 from controlplane.operations.runner import Work
 from hosts.engine import Engine, EngineError, EngineUnreachable, raise_for_message, segment
 from hosts.working import engine_of
@@ -151,7 +152,16 @@ async def _gather(job: Job, scratch: Path) -> None:
         for template in job.options.tags
     ]
     _tell_warnings(job)
-    await in_thread(_save, build)
+    await in_thread(_name, job)
+
+
+def _name(job: Job) -> None:
+    """Save it under the names it will have, where it was called by their templates."""
+    build, operation = job.build, job.work.operation
+    if build.tags and not build.number:
+        names = ", ".join(build.tags)
+        Operation.objects.filter(pk=operation.pk).update(title=f"Build {names}"[:300], target_name=names[:300])
+    _save(build)
 
 
 def _number(build: Build) -> int:

@@ -14,7 +14,6 @@ SORTS = {
     "state": ("operation__state", "-operation_id"),
     "host": ("operation__host_name", "-operation_id"),
     "size": ("size", "-operation_id"),
-    "who": ("operation__actor_name", "-operation_id"),
 }
 
 
