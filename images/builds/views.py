@@ -28,7 +28,7 @@ from images.usage import users
 
 def get_build(request: HttpRequest, pk: int, verb: str = "image.see") -> Build:
     rows = Build.objects.select_related("operation__host", "definition")
-    return fetch(request.user, verb, rows, see="image.see", operation_id=pk)
+    return fetch(request.user, verb, rows, see="image.see", operation__in=row_ids([str(pk)]))
 
 
 def build_list(request: HttpRequest) -> HttpResponse:

@@ -116,6 +116,7 @@ def make(text: str = "web") -> Fleet:
 
 def _builds(text: str, operation: Operation, owner: User) -> tuple[Build, Definition, Credential, Upload]:
     """A build of a definition, its files, and a credential."""
+    line = " ".join(text.splitlines())  # a Dockerfile is shown line by line
     upload = Upload.objects.create(name=text[:200], owner=owner, size=1, files=1, finished_at=timezone.now())
     credential = Credential(name="token", kind="secret", server=text[:250], username=text[:250], known_hosts=text)
     credential.secret = text
@@ -139,7 +140,7 @@ def _builds(text: str, operation: Operation, owner: User) -> tuple[Build, Defini
         number=1,
         source=source,
         options=options,
-        dockerfile=f"FROM {text}\nRUN {text}\n",
+        dockerfile=f"FROM {line}\nRUN {line}\n",
         commit=text[:64],
         stages=[{"position": 0, "base": text, "name": text, "needs": [], "steps": [_step(text)]}],
         steps=[{**_step(text), "key": "1", "stage": 0, "state": "built", "seconds": 1}],

@@ -12,6 +12,7 @@ from controlplane.operations.audit import printable, record
 from controlplane.operations.models import AuditEntry
 from hosts.forms import HostForm
 from hosts.models import Host
+from images.builds.models import Credential, Definition
 from tests.security.fleet import Fleet, make
 from tests.security.routes import NEVER, TABLE, address
 
@@ -67,7 +68,7 @@ def test_a_page_has_the_same_tags_whatever_its_rows_say(db: None, text: str) -> 
     client = Client()
     client.force_login(fleet.administrator)
     hostile = {route: shape(client, address(route, fleet)) for route in READ}
-    for model in (AuditEntry, type(fleet.operation), Host, type(fleet.administrator)):
+    for model in (AuditEntry, type(fleet.operation), Host, Definition, Credential, type(fleet.administrator)):
         model._default_manager.all().delete()
     fleet.environment.delete()
     harmless = make("harmless text")

@@ -25,6 +25,7 @@ NETWORKING = {"urllib.request", "http.client", "aiohttp", "httpx", "requests", "
 KNOWN = {
     "containers/terminals.py": "aiohttp on the host's agent socket (UnixConnector)",
     "containers/consumers/terminal.py": "types of the above",
+    "images/builds/addresses.py": "looks up a git server's name; what git may connect to is decided there",
     "hosts/engine/client.py": "aiohttp on the host's engine socket (UnixConnector), redirects not followed",
     "hosts/engine/hijack.py": "reads an answer's headers; a unix socket",
     "hosts/gateway/heartbeat.py": "the gateway's own accepted connections",
