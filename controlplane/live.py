@@ -13,6 +13,7 @@ from django.db.models import Model, QuerySet
 
 from containers.models import Container
 from controlplane.access.decide import allows, visible
+from controlplane.lib.cancelling import heed
 from controlplane.lib.lists import row_ids
 from controlplane.lib.live import LAYER_ERRORS, group, redis_run
 from controlplane.lib.sockets import SignedInConsumer
@@ -124,6 +125,7 @@ class LiveConsumer(SignedInConsumer):
             except (DatabaseError, *LAYER_ERRORS) as exc:
                 log.warning("the topics of a page could not be looked at: %s", exc)
             await self._subscribe()
+            heed()
 
     async def _leave(self, topics: set[str]) -> None:
         self.topics = self.topics - topics

@@ -15,6 +15,8 @@ from django.conf import settings
 from django.db import transaction
 from redis.exceptions import RedisError
 
+from controlplane.lib.cancelling import heed
+
 log = logging.getLogger(__name__)
 
 # What a channel layer raises when Redis is away. Live facts are a courtesy: a page that missed one fetches
@@ -37,7 +39,9 @@ async def redis_run() -> str:
         async with redis.asyncio.Redis.from_url(settings.REDIS_URL, socket_timeout=2) as client:
             found = str((await client.info("server"))["run_id"])
     except (RedisError, OSError, KeyError):
+        heed()
         return ""
+    heed()
     _run = (now, found)
     return found
 

@@ -24,6 +24,8 @@ import redis
 import redis.asyncio
 from django.conf import settings
 
+from controlplane.lib.cancelling import heed
+
 logger = logging.getLogger(__name__)
 
 INTERVAL = 5.0  # seconds between two beats
@@ -67,6 +69,7 @@ async def beating(name: str) -> None:
             except (redis.RedisError, OSError) as exc:
                 logger.debug("no heart-beat for %s: %s", name, exc)
                 pause = 1.0
+            heed()
             await asyncio.sleep(pause)
 
 

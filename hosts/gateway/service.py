@@ -17,6 +17,7 @@ from django.conf import settings
 from redis.exceptions import RedisError
 
 from controlplane.lib import parts
+from controlplane.lib.cancelling import heed
 from hosts import wheels
 from hosts.gateway.database import DatabaseDirectory
 from hosts.gateway.server import Gateway
@@ -61,11 +62,13 @@ async def hear_orders(gateway: Gateway) -> None:
             async with redis.asyncio.Redis.from_url(settings.REDIS_URL) as client:
                 pubsub = client.pubsub()
                 await pubsub.subscribe(CHANNEL)
+                heed()
                 async for message in pubsub.listen():
                     if message["type"] == "message":
                         await obey(gateway, json.loads(message["data"]))
         except (RedisError, OSError, ValueError) as exc:
             log.info("orders not heard: %s", exc)
+            heed()
             await asyncio.sleep(1)
 
 

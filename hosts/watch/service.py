@@ -11,6 +11,7 @@ from django.conf import settings
 from django.db import DatabaseError
 from redis.exceptions import RedisError
 
+from controlplane.lib.cancelling import heed
 from controlplane.lib.threads import in_thread
 from hosts.models import Host
 from hosts.watch import standing
@@ -102,11 +103,13 @@ class Watch:
                 async with redis.asyncio.Redis.from_url(settings.REDIS_URL) as client:
                     pubsub = client.pubsub()
                     await pubsub.subscribe(TUNNEL_CHANNEL)
+                    heed()
                     async for message in pubsub.listen():
                         if message["type"] == "message":
                             self._hear(message["data"])
             except (RedisError, OSError) as exc:
                 log.warning("not hearing from gateways: %s", exc)
+                heed()
                 await asyncio.sleep(1)
 
     def _hear(self, data: bytes) -> None:

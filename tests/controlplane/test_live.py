@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import json
 from typing import Any
 
+import pytest
+
+from controlplane.lib import live
 from controlplane.live import LiveConsumer
+from tests.support.redis import RedisServer
 
 
 class SlowPage(LiveConsumer):
@@ -28,3 +34,21 @@ async def test_what_changes_while_it_is_told_is_told_too() -> None:
     assert page.flusher
     await page.flusher
     assert page.told == [["first"], ["later.1"], ["later.2"]]
+
+
+# redis-py leaves the connection it was making to the garbage collector, too.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+async def test_a_page_that_leaves_while_redis_is_asked_leaves_nothing_behind(redis_server: RedisServer) -> None:
+    """redis-py loses a cancellation that comes while it connects."""
+    for steps in range(1, 40):
+        live._run = (-live.RUN_KEPT_SECONDS, "")
+        task = asyncio.create_task(live.redis_run())
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        if task.done():
+            break
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    assert steps > 5
+    gc.collect()
