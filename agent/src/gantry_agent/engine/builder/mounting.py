@@ -60,8 +60,9 @@ async def _made(work: Work, mount: Mount, find: Find, stack: AsyncExitStack) -> 
 
 async def _source(work: Work, mount: Mount, find: Find, stack: AsyncExitStack) -> Path:
     """The file or folder of the host a bind shows; links on the way stay inside the stage or the context."""
-    base = work.context.folder
-    if mount.from_:
+    if not mount.from_:
+        base = await work.unpacked_context()
+    else:
         base = work.new_folder("bind")
         image = await find(mount.from_)
         links = work.engine.store.images.stack(image.id) if image else []
