@@ -15,13 +15,15 @@ from gantry_agent.engine.images.layer import limits_of
 from gantry_agent.engine.layers import tar_writer
 from gantry_agent.engine.layers.child import Child
 from gantry_agent.engine.layers.content import pieces
-from gantry_agent.engine.layers.pack import View
+from gantry_agent.engine.layers.pack import View, pack_tree
 from gantry_agent.engine.layers.spool import SpoolFiles
+from gantry_agent.engine.store import files
 
-from . import fetching
+from . import fetching, git
 from .ignore import ignore_files
 from .options import DOCKERFILE, BuildOptions
 
+KEEP_GIT_DIR = (
     "BUILDKIT_CONTEXT_KEEP_GIT_DIR"  # a build argument (Dockerfile reference, "BuildKit built-in build args")
 )
 MAX_DOCKERFILE = 4 << 20  # bytes
@@ -47,7 +49,9 @@ async def receive(engine: Engine, body: AsyncIterator[bytes], folder: Path, opti
     """Keep the request's tar, or what its `remote` names, in the new folder. Raises InvalidArgument and others."""
     name = options.dockerfile.lstrip("/")
     await asyncio.to_thread(folder.mkdir, 0o700)
-    if options.remote:
+    if git.is_git(options.remote, is_context=True):
+        await _check_out(engine, folder, options)
+    elif options.remote:
         if await _download(engine, options.remote, folder):
             name = DOCKERFILE
     else:
@@ -56,6 +60,18 @@ async def receive(engine: Engine, body: AsyncIterator[bytes], folder: Path, opti
         if text := await asyncio.to_thread(_text, folder, rules, MAX_IGNORE):
             return Context(folder, text, name)
     return Context(folder, dockerfile=name)
+
+
+async def _check_out(engine: Engine, folder: Path, options: BuildOptions) -> None:
+    """A repository, or a folder of it."""
+    source = git.parse(options.remote)
+    keeps = (options.args.get(KEEP_GIT_DIR) or "").lower() in ("1", "t", "true")
+    place = folder.with_name("repository")
+    found = await git.check_out(engine.config, source, place, options.secrets, keeps_git_dir=keeps)
+    path = await asyncio.to_thread(found.inside, source.folder)
+    async with aclosing(pack_tree({"kind": "folder", "path": str(path)})) as chunks:
+        await _spool(engine, chunks, folder)
+    await asyncio.to_thread(files.remove_tree, place)
 
 
 async def _download(engine: Engine, address: str, folder: Path) -> bool:
