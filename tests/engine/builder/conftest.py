@@ -1,4 +1,4 @@
-"""One engine for the builds of a file, with a base image."""
+"""One engine for the builds of all files here that need no other, with a base image."""
 
 from collections.abc import Iterator
 
@@ -10,7 +10,7 @@ from tests.support.engines import Native
 from tests.support.images import busybox, busybox_why_not
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def engine() -> Iterator[Native]:
     need(Native.why_not(), busybox_why_not())
     with Native(build_fetches="any") as engine:

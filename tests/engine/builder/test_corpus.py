@@ -1,6 +1,6 @@
 """Dockerfiles built by the native engine, Docker's classic builder and buildah: the same image, or a reason told.
 
-Each builder works through the rows in a thread of its own while tests wait for what they compare.
+Each builder works through the rows in threads of its own while tests wait for what they compare.
 """
 
 import shutil
@@ -31,6 +31,8 @@ BUILDERS: dict[str, Callable[[], ByEngine | ByBuildah]] = {
     DOCKER: lambda: ByDocker(Dockerd()),
     BUILDAH: ByBuildah,
 }
+THREADS = {DOCKER: 2}
+"""Docker mostly waits, for the disk and for containerd: it takes as long as all else here."""
 _STOOD = "what its chroot's mounts stood on stays in the image"
 USUAL: dict[str, dict[str, str]] = {
     DOCKER: {},
@@ -60,7 +62,7 @@ class Outcomes:
     def begin(self, builder: str, rows: list[Row]) -> None:
         """Let a builder make these rows, in order."""
         opinion: Opinion = self._stack.enter_context(BUILDERS[builder]())
-        threads = ThreadPoolExecutor(1)
+        threads = ThreadPoolExecutor(THREADS.get(builder, 1))
         self._stack.callback(threads.shutdown, cancel_futures=True)
         for row in rows:
             self._made[builder, row.name] = threads.submit(opinion.outcome, row)

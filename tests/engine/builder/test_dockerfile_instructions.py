@@ -227,8 +227,10 @@ def test_a_file_is_global_args_and_stages() -> None:
 
 
 def test_a_list_that_is_no_json_is_remarked() -> None:
-    dockerfile = parse("FROM a\nCMD ['a', 'b']\nRUN [ -f x ] && y\nRUN [[ -f x ]]\nENTRYPOINT [\"a\"]\n")
-    assert [(each.line, each.text[:4]) for each in dockerfile.remarks] == [(2, "CMD ")]
+    dockerfile = parse(
+        "FROM a\nCMD ['a', 'b']\nRUN [ -f x ] && y\nRUN [[ -f x ]]\nENTRYPOINT [\"a\"]\nENTRYPOINT [\"a\"] b\n"
+    )
+    assert [(each.line, each.text[:4]) for each in dockerfile.remarks] == [(2, "CMD "), (6, "ENTR")]
 
 
 @pytest.mark.parametrize(

@@ -177,10 +177,14 @@ def test_secrets_are_seen_by_their_step_alone(engine: Native) -> None:
     dockerfile = (
         f"FROM {BASE}\nRUN --mount=type=secret,id=key wc -c < /run/secrets/key > /length\n"
         "RUN --mount=type=secret,id=key,target=/etc/key,mode=0444,uid=7 stat -c %a-%u /etc/key\n"
+        "RUN --mount=type=secret,id=key,env=PATH_KEY test ! -e /run/secrets/key && echo ${#PATH_KEY} in a variable\n"
+        "RUN --mount=type=secret,id=key,env=HOME,target=/k test $HOME = $(cat /k)\n"
+        "RUN --mount=type=secret,id=other,env=NONE echo ${NONE-unset}, $(env | grep -c KEY) more\n"
     )
     built = build(engine, dockerfile, headers={"X-Gantry-Build-Secrets": header})
     assert engine.cli("run", "--rm", "--network=none", built.image, "cat", "/length").strip() == str(len(secret))
-    assert "444-7" in built.text
+    for words in ("444-7", f"{len(secret)} in a variable", "unset, 0 more"):
+        assert words in built.text
     saved = engine.folder / "saved.tar"
     engine.cli("save", "-o", str(saved), built.image)
     needle = secret.encode()

@@ -79,7 +79,7 @@ def test_a_text_without_end_is_no_dockerfile(engine: Native, address: str) -> No
     assert "bytes of text" in send(engine, b"", remote=f"{address}/endless").error
 
 
-@pytest.mark.parametrize("remote", ["https://example.org/a.git", "git@example.org:a", "file:///etc", "ext::sh -c true"])
+@pytest.mark.parametrize("remote", ["git@example.org:a", "ssh://example.org/a.git", "file:///etc", "ext::sh -c true"])
 def test_other_sources_are_refused_by_name(engine: Native, remote: str) -> None:
     built = send(engine, b"", remote=remote)
     assert built.status in (400, 501)

@@ -4,7 +4,7 @@ import asyncio
 import errno
 import os
 from collections.abc import AsyncIterator
-from contextlib import aclosing
+from contextlib import aclosing, closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,21 +12,27 @@ from typing import Any
 from gantry_agent.engine.core import Engine
 from gantry_agent.engine.errors import InvalidArgument
 from gantry_agent.engine.images.layer import limits_of
+from gantry_agent.engine.layers import tar_writer
 from gantry_agent.engine.layers.child import Child
-from gantry_agent.engine.layers.pack import View
-from gantry_agent.engine.runtime.rootfs import open_inside
+from gantry_agent.engine.layers.content import pieces
+from gantry_agent.engine.layers.pack import View, pack_tree
+from gantry_agent.engine.layers.spool import SpoolFiles
+from gantry_agent.engine.store import files
 
-from . import fetching
+from . import fetching, git
 from .ignore import ignore_files
 from .options import DOCKERFILE, BuildOptions
 
+KEEP_GIT_DIR = (
+    "BUILDKIT_CONTEXT_KEEP_GIT_DIR"  # a build argument (Dockerfile reference, "BuildKit built-in build args")
+)
 MAX_DOCKERFILE = 4 << 20  # bytes
 MAX_IGNORE = 1 << 20  # bytes
 
 
 @dataclass(frozen=True)
 class Context:
-    """The files of a build, unpacked below `folder`; nothing in it can lead out of it."""
+    """The files of a build, in a spool (layers/spool.py); nothing in it can lead out of it."""
 
     folder: Path
     ignore: str = ""
@@ -36,21 +42,36 @@ class Context:
 
     @property
     def view(self) -> View:
-        return {"kind": "folder", "path": str(self.folder)}
+        return {"kind": "spool", "path": str(self.folder)}
 
 
 async def receive(engine: Engine, body: AsyncIterator[bytes], folder: Path, options: BuildOptions) -> Context:
-    """Unpack the request's tar, or what its `remote` names, into the new folder. Raises InvalidArgument and others."""
+    """Keep the request's tar, or what its `remote` names, in the new folder. Raises InvalidArgument and others."""
     name = options.dockerfile.lstrip("/")
-    if options.remote:
+    await asyncio.to_thread(folder.mkdir, 0o700)
+    if git.is_git(options.remote, is_context=True):
+        await _check_out(engine, folder, options)
+    elif options.remote:
         if await _download(engine, options.remote, folder):
             name = DOCKERFILE
     else:
-        await _unpack(engine, body, folder)
+        await _spool(engine, body, folder)
     for rules in ignore_files(name):
         if text := await asyncio.to_thread(_text, folder, rules, MAX_IGNORE):
             return Context(folder, text, name)
     return Context(folder, dockerfile=name)
+
+
+async def _check_out(engine: Engine, folder: Path, options: BuildOptions) -> None:
+    """A repository, or a folder of it."""
+    source = git.parse(options.remote)
+    keeps = (options.args.get(KEEP_GIT_DIR) or "").lower() in ("1", "t", "true")
+    place = folder.with_name("repository")
+    found = await git.check_out(engine.config, source, place, options.secrets, keeps_git_dir=keeps)
+    path = await asyncio.to_thread(found.inside, source.folder)
+    async with aclosing(pack_tree({"kind": "folder", "path": str(path)})) as chunks:
+        await _spool(engine, chunks, folder)
+    await asyncio.to_thread(files.remove_tree, place)
 
 
 async def _download(engine: Engine, address: str, folder: Path) -> bool:
@@ -64,8 +85,7 @@ async def _download(engine: Engine, address: str, folder: Path) -> bool:
                 text += chunk
                 if len(text) > MAX_DOCKERFILE:
                     raise InvalidArgument(f"{address} has more than {MAX_DOCKERFILE} bytes of text")
-            await asyncio.to_thread(folder.mkdir, 0o755)
-            await asyncio.to_thread((folder / DOCKERFILE).write_bytes, text)
+            await _spool(engine, _alone(bytes(text)), folder)
             return True
 
         async def all_of() -> AsyncIterator[bytes]:
@@ -73,23 +93,20 @@ async def _download(engine: Engine, address: str, folder: Path) -> bool:
             async for chunk in chunks:
                 yield chunk
 
-        await _unpack(engine, all_of(), folder)
+        await _spool(engine, all_of(), folder)
     return False
 
 
-async def _unpack(engine: Engine, body: AsyncIterator[bytes], folder: Path) -> None:
+async def _alone(dockerfile: bytes) -> AsyncIterator[bytes]:
+    """The tar of a Dockerfile and nothing else."""
+    yield tar_writer.header(os.fsencode(DOCKERFILE), tar_writer.FILE, tar_writer.Facts(0o644, size=len(dockerfile)))
+    yield dockerfile + tar_writer.padding(len(dockerfile)) + tar_writer.END
+
+
+async def _spool(engine: Engine, body: AsyncIterator[bytes], folder: Path) -> None:
     """Raises InvalidArgument for what is no tar."""
-    await asyncio.to_thread(folder.mkdir, 0o755)
-    job = {
-        "do": "write",
-        "view": {"kind": "folder", "path": str(folder)},
-        "path": "/",
-        "limits": list(limits_of(engine.config)),
-        "keeps_kinds": False,
-        "user": "",
-    }
     size = 0
-    async with Child(job) as child:
+    async with Child({"do": "spool", "target": str(folder), "limits": list(limits_of(engine.config))}) as child:
         async for chunk in body:
             size += len(chunk)
             await child.write(chunk)
@@ -110,19 +127,18 @@ async def dockerfile_of(context: Context, name: str) -> str:
 
 
 def _text(folder: Path, name: str, most: int, *, missing_is_empty: bool = True) -> str:
-    try:
-        descriptor = open_inside(folder, name, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
-    except OSError as exc:
-        if missing_is_empty and exc.errno in (errno.ENOENT, errno.ENOTDIR):
-            return ""
-        raise InvalidArgument(
-            f"Cannot locate specified Dockerfile: {name}: {os.strerror(exc.errno or 0).lower()} in the build context"
-        ) from exc
-    with os.fdopen(descriptor, "rb") as file:
+    """A file of the context, links followed in it alone. Blocks."""
+    with closing(SpoolFiles(folder)) as found:
         try:
-            content = file.read(most + 1)
-        except IsADirectoryError as exc:
-            raise InvalidArgument(f"Cannot locate specified Dockerfile: {name} is a folder") from exc
-    if len(content) > most:
-        raise InvalidArgument(f"{name} has more than {most} bytes")
-    return content.decode(errors="surrogateescape")
+            node = found.find(os.fsencode(name))
+        except OSError as exc:
+            if missing_is_empty and exc.errno in (errno.ENOENT, errno.ENOTDIR):
+                return ""
+            why = os.strerror(exc.errno or 0).lower()
+            raise InvalidArgument(f"Cannot locate specified Dockerfile: {name}: {why} in the build context") from exc
+        if not node.is_file:
+            raise InvalidArgument(f"Cannot locate specified Dockerfile: {name} is no file")
+        if node.size > most:
+            raise InvalidArgument(f"{name} has more than {most} bytes")
+        with found.open(node) as file:
+            return b"".join(pieces(file)).decode(errors="surrogateescape")

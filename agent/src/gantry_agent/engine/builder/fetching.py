@@ -1,16 +1,12 @@
-"""What a build gets from elsewhere by address: ADD https://…, and the context that `remote` names.
+"""What a build gets from elsewhere by address: ADD https://…, ADD https://….git, and the context that `remote` names.
 
-Only addresses of the public network are asked, redirects included, unless the engine is configured otherwise: whoever
-may build must not reach what only this host can (its metadata service, neighbours behind a firewall).
+Only addresses of the public network are asked, redirects included, unless the engine is configured otherwise.
 """
 
 import asyncio
-import errno
 import hashlib
-import ipaddress
 import os
 import re
-import socket
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from email.utils import parsedate_to_datetime
@@ -20,27 +16,58 @@ from urllib.parse import unquote, urlsplit
 import aiohttp
 
 from gantry_agent.engine.config import Config
-from gantry_agent.engine.errors import Forbidden, InvalidArgument, Unavailable, Unsupported
+from gantry_agent.engine.errors import Forbidden, InvalidArgument, Unavailable
 
+from . import git
 from .filling import Files
+from .reach import public_socket
 
 if TYPE_CHECKING:
+    from .dockerfile.instructions import Add
     from .work import Work
 
 CHUNK = 1 << 20  # bytes
 STALL = 60.0  # seconds an address may send nothing
 MODE = 0o600  # as Docker gives what ADD downloads
-REMOTE = re.compile(r"(?:https?|git|ssh|ftp|file|ext)::?//|git@|github\.com/", re.IGNORECASE)
-GIT = re.compile(r"(?:git|ssh)://|git@|github\.com/|https?://[^?#]*\.git(?:[#?]|\Z)", re.IGNORECASE)
+REMOTE = re.compile(r"(?:https?|ftp|file|ext)::?//", re.IGNORECASE)
+COMMIT = re.compile(r"[0-9a-f]{7,64}\Z")
 
 
 def is_remote(source: str) -> bool:
     """Whether a source of ADD is an address."""
-    return bool(REMOTE.match(source))
+    return bool(REMOTE.match(source)) or git.is_git(source)
 
 
-async def fetch(work: "Work", address: str, checksum: str = "") -> Files:
-    """Download what ADD names into a folder of its own. Raises InvalidArgument, Forbidden, Unavailable, Unsupported."""
+async def fetch(work: "Work", it: "Add", address: str) -> Files:
+    """What ADD names by an address, in a folder of its own.
+
+    Raises InvalidArgument, Forbidden, Unavailable, Unsupported.
+    """
+    if git.is_git(address):
+        return await _repository(work, it, address)
+    return await _file(work, address, it.checksum)
+
+
+async def _repository(work: "Work", it: "Add", address: str) -> Files:
+    """The files of a repository, or of the folder in it that the address names."""
+    source = git.parse(address)
+    if it.checksum and not COMMIT.match(it.checksum):
+        raise InvalidArgument(
+            f"--checksum={it.checksum}: of a repository it is a commit, at least 7 hexadecimal digits"
+        )
+    keeps = bool(it.keep_git_dir)
+    folder = work.new_place("git")
+    found = await git.check_out(work.engine.config, source, folder, work.options.secrets, keeps_git_dir=keeps)
+    if not found.commit.startswith(it.checksum):
+        raise InvalidArgument(f"expected checksum to match {it.checksum}, got {found.commit}")
+    path = await asyncio.to_thread(found.inside, source.folder)
+    # What git keeps for itself is never twice the same.
+    known = f"{found.commit} {source.folder}" if keeps else ""
+    return Files({"kind": "folder", "path": str(path)}, ("/",), "", "\n".join(it.exclude), known=known)
+
+
+async def _file(work: "Work", address: str, checksum: str) -> Files:
+    """A download under the name its address ends in."""
     name = unquote(urlsplit(address).path.rpartition("/")[2])
     if name in ("", ".", "..") or "\0" in name or "/" in name:
         raise InvalidArgument(f"cannot determine filename for source {address}: end it with a name")
@@ -73,12 +100,10 @@ async def content(config: Config, address: str, facts: dict[str, Any]) -> AsyncG
     """What is at an http or https address, piece by piece; `facts` gets "modified" (seconds) and "type"."""
     if config.build_fetches == "off":
         raise Forbidden(f"{address}: this engine builds from what it is sent alone (build-fetches is off)")
-    if GIT.match(address):
-        raise Unsupported(f"{address}: git sources are not supported by this engine: send the files as the context")
     if urlsplit(address).scheme not in ("http", "https"):
         raise InvalidArgument(f"{address}: only http and https addresses can be added")
     timeout = aiohttp.ClientTimeout(total=None, sock_connect=STALL, sock_read=STALL)
-    connector = aiohttp.TCPConnector(socket_factory=None if config.build_fetches == "any" else _public_socket)
+    connector = aiohttp.TCPConnector(socket_factory=None if config.build_fetches == "any" else public_socket)
     try:
         async with (
             aiohttp.ClientSession(timeout=timeout, connector=connector, auto_decompress=False) as session,
@@ -92,15 +117,6 @@ async def content(config: Config, address: str, facts: dict[str, Any]) -> AsyncG
                 yield chunk
     except (aiohttp.ClientError, TimeoutError, ValueError, OSError) as exc:
         raise Unavailable(f"{address} cannot be downloaded: {exc}") from exc
-
-
-def _public_socket(found: tuple[Any, ...]) -> socket.socket:
-    """A socket towards an address that was resolved (getaddrinfo's five parts). Raises OSError for a private one."""
-    family, kind, protocol, _, address = found
-    where = ipaddress.ip_address(str(address[0]).partition("%")[0])
-    if not where.is_global or where.is_multicast:
-        raise OSError(errno.EACCES, f"{where} is no public address; build-fetches would have to be “any”")
-    return socket.socket(family, kind, protocol)
 
 
 def _seconds(text: str) -> int:

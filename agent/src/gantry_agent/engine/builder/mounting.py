@@ -9,6 +9,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+from gantry_agent.engine.containers.running import Hidden
 from gantry_agent.engine.errors import InvalidArgument, Unsupported
 from gantry_agent.engine.layers import overlay
 from gantry_agent.engine.runtime.rootfs import open_inside
@@ -60,8 +61,9 @@ async def _made(work: Work, mount: Mount, find: Find, stack: AsyncExitStack) -> 
 
 async def _source(work: Work, mount: Mount, find: Find, stack: AsyncExitStack) -> Path:
     """The file or folder of the host a bind shows; links on the way stay inside the stage or the context."""
-    base = work.context.folder
-    if mount.from_:
+    if not mount.from_:
+        base = await work.unpacked_context()
+    else:
         base = work.new_folder("bind")
         image = await find(mount.from_)
         links = work.engine.store.images.stack(image.id) if image else []
@@ -120,18 +122,40 @@ def _place(new: Path, folder: Path, mode: int, uid: int, gid: int) -> None:
 
 
 async def _secret(work: Work, mount: Mount) -> dict[str, Any] | None:
-    """A file in memory, gone with the build."""
-    name = mount.id or mount.source or mount.target.rpartition("/")[2]
-    if mount.env is not None:
-        raise Unsupported("secrets as variables are not supported by this engine: mount the secret as a file")
-    content = work.options.secrets.get(name)
-    if content is None:
-        if mount.required:
-            raise InvalidArgument(f"secret {name}: not found; give it with the build")
+    """A file in memory, gone with the build; none where the secret is wanted as a variable alone."""
+    content = _secret_of(work, mount)
+    if content is None or (mount.env is not None and not mount.target):
         return None
     mode = 0o400 if mount.mode is None else mount.mode
     path = await asyncio.to_thread(work.secret_file, content, mode, mount.uid or 0, mount.gid or 0)
-    return _bind(path, mount.target or f"/run/secrets/{name}", read_only=True)
+    return _bind(path, mount.target or f"/run/secrets/{_secret_name(mount)}", read_only=True)
+
+
+def secret_env(work: Work, run: Run) -> Hidden | None:
+    """The secrets that a step gets as variables. Raises InvalidArgument."""
+    found = []
+    for mount in run.mounts:
+        if mount.env is None or (content := _secret_of(work, mount)) is None:
+            continue
+        try:
+            name, value = mount.env or _secret_name(mount), content.decode()
+        except UnicodeDecodeError as exc:
+            raise InvalidArgument(f"secret {_secret_name(mount)} is no text: mount it as a file") from exc
+        if not name or "=" in name or "\0" in name + value:
+            raise InvalidArgument(f"secret {_secret_name(mount)} cannot be the variable {name!r}")
+        found.append(f"{name}={value}")
+    return Hidden(found, work.secrets) if found else None
+
+
+def _secret_of(work: Work, mount: Mount) -> bytes | None:
+    content = work.options.secrets.get(_secret_name(mount))
+    if content is None and mount.required:
+        raise InvalidArgument(f"secret {_secret_name(mount)}: not found; give it with the build")
+    return content
+
+
+def _secret_name(mount: Mount) -> str:
+    return mount.id or mount.source or mount.target.rpartition("/")[2]
 
 
 def _bind(source: Path, target: str, *, read_only: bool) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from gantry_agent.engine.containers import logs
 from gantry_agent.engine.containers.files import lowers_of, upper_of
 from gantry_agent.engine.containers.log_records import Wanted
 from gantry_agent.engine.containers.model import Container
+from gantry_agent.engine.containers.running import Hidden
 from gantry_agent.engine.core import Engine
 from gantry_agent.engine.errors import EngineError
 from gantry_agent.engine.images.adopting import adopt
@@ -46,6 +47,8 @@ class Command:
     """Where something was mounted: places made for that are no change of the image."""
     latest: int | None = None
     """The newest time a file may have, in seconds."""
+    hidden: Hidden | None = None
+    """Secrets as variables."""
 
 
 async def run(
@@ -59,7 +62,7 @@ async def run(
     """
     async with _container(engine, image, command, keeps=keeps_container) as container:
         output.say(f" ---> Running in {container.id[:12]}\n")
-        code = await _to_its_end(engine, container, output)
+        code = await _to_its_end(engine, container, output, command.hidden)
         if code:
             raise CommandFailed(f"The command '{command.shown}' returned a non-zero code: {code}", code)
         links = engine.store.images.stack(image.id)
@@ -95,14 +98,14 @@ async def _container(engine: Engine, image: Image, command: Command, *, keeps: b
             await asyncio.shield(engine.containers.remove(container, force=True, volumes=True))
 
 
-async def _to_its_end(engine: Engine, container: Container, output: Output) -> int:
+async def _to_its_end(engine: Engine, container: Container, output: Output, hidden: Hidden | None) -> int:
     """Start it, pass on what it prints, wait; its exit code."""
     log = engine.following.log(container)
     log.touch(mode=0o600)
     wanted = Wanted(joins=False)
     place = await logs.place(log, wanted)
     with engine.following.lives.of(container, waits=True) as life:
-        await engine.containers.start(container)
+        await engine.containers.start(container, hidden)
         pieces = logs.read(place, wanted, life=life, watcher=engine.following.watcher)
         async with aclosing(pieces):
             async for data in pieces:

@@ -24,7 +24,7 @@ from .dockerfile import instructions as the
 from .dockerfile.stages import SCRATCH, Names
 from .documents import NOTE, document, note
 from .filling import make_folder
-from .mounting import SCRIPTS, mounted
+from .mounting import SCRIPTS, mounted, secret_env
 from .output import Output
 from .running import Command, run
 from .work import Work
@@ -186,7 +186,15 @@ class StageBuild:
             layer = await run(
                 self.work.engine,
                 self.image,
-                Command(words, shown, env, host, stubs=[each["Target"] for each in mounts], latest=self.work.epoch),
+                Command(
+                    words,
+                    shown,
+                    env,
+                    host,
+                    stubs=[each["Target"] for each in mounts],
+                    latest=self.work.epoch,
+                    hidden=secret_env(self.work, instruction),
+                ),
                 self.output,
                 keeps_container=options.keeps_containers,
             )

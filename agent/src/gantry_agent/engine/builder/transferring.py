@@ -61,10 +61,8 @@ async def mounted_fingerprint(stage: "StageBuild", mount: Mount) -> str:
 async def _parts(stage: "StageBuild", it: the.Transfer) -> list[Files]:
     """The files by where they come from: a stage or the context, addresses, and those written in the Dockerfile."""
     work, excludes = stage.work, "\n".join(it.exclude)
-    paths, addresses = list(it.sources), []
-    if isinstance(it, the.Add):
-        addresses = [each for each in paths if fetching.is_remote(each)]
-        paths = [each for each in paths if each not in addresses]
+    addresses = [each for each in it.sources if isinstance(it, the.Add) and fetching.is_remote(each)]
+    paths = [each for each in it.sources if each not in addresses]
     found = []
     if paths:
         keeps_path = isinstance(it, the.Copy) and it.parents
@@ -73,9 +71,8 @@ async def _parts(stage: "StageBuild", it: the.Transfer) -> list[Files]:
         else:
             view, hidden = work.context.view, work.context.ignore
         found.append(Files(view, tuple(paths), hidden, excludes, keeps_path))
-    for each in addresses:
-        checksum = it.checksum if isinstance(it, the.Add) else ""
-        found.append(await fetching.fetch(work, each, checksum))
+    if isinstance(it, the.Add):
+        found += [await fetching.fetch(work, it, each) for each in addresses]
     if it.files:
         found.append(await asyncio.to_thread(_written, work, it.files))
     return found

@@ -17,6 +17,7 @@ from gantry_agent.engine.store import Image
 from .bases import image_of
 from .cache import Cache
 from .contexts import Context
+from .filling import Files, fill_folder
 from .options import BuildOptions
 
 EPOCH = "SOURCE_DATE_EPOCH"
@@ -37,6 +38,8 @@ class Work:
     built: dict[int, "asyncio.Future[Image | None]"] = field(default_factory=dict)
     """Stages by index: their images, None for one that holds nothing."""
     _folders: int = 0
+    _unpacked: Path | None = None
+    _unpacking: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     @cached_property
     def given(self) -> Mapping[str, str]:
@@ -60,12 +63,25 @@ class Work:
         wanted = platform or options.platform
         return await image_of(self.engine, name, wanted, options.credentials, self.progress, pulls=options.pulls)
 
+    async def unpacked_context(self) -> Path:
+        """The context as a folder, for those who mount it: without what is ignored, the same for all of a build."""
+        async with self._unpacking:
+            if self._unpacked is None:
+                folder = self.new_folder("context")
+                await fill_folder(self.engine, folder, Files(self.context.view, ("/",), hidden=self.context.ignore))
+                self._unpacked = folder
+            return self._unpacked
+
     def new_folder(self, what: str) -> Path:
         """An empty folder in the workspace."""
-        self._folders += 1
-        folder = self.folder / f"{what}-{self._folders}"
+        folder = self.new_place(what)
         folder.mkdir()
         return folder
+
+    def new_place(self, what: str) -> Path:
+        """Where a folder can be made in the workspace."""
+        self._folders += 1
+        return self.folder / f"{what}-{self._folders}"
 
     def secret_file(self, content: bytes, mode: int, uid: int, gid: int) -> Path:
         """A file of that content in memory, and of no name that says more. Blocks."""

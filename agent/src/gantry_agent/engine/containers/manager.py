@@ -24,7 +24,7 @@ from . import adoption, changes, create, links, restarts, running, stopping
 from .model import Container, Status
 from .roots import Roots
 from .roster import Roster
-from .running import StartFailed, Tools
+from .running import Hidden, StartFailed, Tools
 from .waiting import Waiting
 
 if TYPE_CHECKING:
@@ -187,7 +187,7 @@ class Containers:
         """
         return await create.create(self._engine, self, name, body, platform, is_step=is_step)
 
-    async def start(self, container: Container) -> None:
+    async def start(self, container: Container, hidden: Hidden | None = None) -> None:
         """Raises NotModified when it runs, Conflict, StartFailed."""
         async with self.lock(container):
             _check_there(container)
@@ -198,7 +198,7 @@ class Containers:
             self._cancel_restart(container)
             container.restart_count = 0
             self._pauses.pop(container.id, None)
-            await self.begin(container)
+            await self.begin(container, hidden)
 
     async def stop(self, container: Container, timeout: int | None = None, signal_name: str = "") -> None:
         """`timeout`: seconds until SIGKILL, -1 for never. Raises NotModified when it does not run."""
@@ -287,12 +287,12 @@ class Containers:
 
     # Runs
 
-    async def begin(self, container: Container) -> None:
+    async def begin(self, container: Container, hidden: Hidden | None = None) -> None:
         """Start its process. The caller holds the lock. Raises StartFailed and others; the failure is saved."""
         state = container.state
         self.exits.forget(container.id)
         try:
-            started = await running.begin(self._engine, self.tools, self.roots, container)
+            started = await running.begin(self._engine, self.tools, self.roots, container, hidden)
         except (EngineError, OSError) as exc:
             state.exit_code = exc.exit_code if isinstance(exc, StartFailed) else 128
             state.error = exc.message if isinstance(exc, EngineError) else str(exc)

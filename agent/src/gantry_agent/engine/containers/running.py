@@ -8,10 +8,10 @@ import os
 import shutil
 import signal
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gantry_agent.engine.errors import Conflict, EngineError, Internal, InvalidArgument
 from gantry_agent.engine.layers import mounting, overlay
@@ -41,6 +41,13 @@ class Tools:
     filters: seccomp.Filters
 
 
+class Hidden(NamedTuple):
+    """What one run is told and nobody writes to a disk: variables, and a folder in memory for its configuration."""
+
+    env: Sequence[str]
+    folder: Path
+
+
 class StartFailed(Internal):
     """The process could not be started; `exit_code` as a shell would give it."""
 
@@ -56,7 +63,9 @@ def conmon_paths(engine: "Engine", container: Container) -> Paths:
     return Paths(folder / "bundle", folder / "ctr.log", engine.layout.exits / container.id)
 
 
-async def begin(engine: "Engine", tools: Tools, roots: Roots, container: Container) -> Started:
+async def begin(
+    engine: "Engine", tools: Tools, roots: Roots, container: Container, hidden: Hidden | None = None
+) -> Started:
     """Make everything a run needs and start its process. Raises StartFailed and other errors; nothing is left then."""
     try:
         linked = links.environment(container, engine.containers.get, at_start=True)
@@ -64,7 +73,7 @@ async def begin(engine: "Engine", tools: Tools, roots: Roots, container: Contain
         await engine.volumes.mount(container)
         document, key = await _document(engine, tools, roots, container, netns, linked)
         paths = conmon_paths(engine, container)
-        await asyncio.to_thread(_prepare, paths, document)
+        await asyncio.to_thread(_prepare, paths, document, hidden)
         config = container.config
         started = await tools.conmon.create(
             container.id,
@@ -162,11 +171,18 @@ async def _document(
     return document, key
 
 
-def _prepare(paths: Paths, document: dict[str, Any]) -> None:
+def _prepare(paths: Paths, document: dict[str, Any], hidden: Hidden | None) -> None:
     """Have the places the configuration names, and write it down. Raises Unplaced, InvalidArgument."""
     mountpoints.settle(document)
     paths.bundle.mkdir(mode=0o700, exist_ok=True)
-    (paths.bundle / "config.json").write_text(json.dumps(document))
+    place = paths.bundle / "config.json"
+    if hidden:
+        process, names = document["process"], {each.partition("=")[0] for each in hidden.env}
+        process["env"] = [each for each in process["env"] if each.partition("=")[0] not in names] + list(hidden.env)
+        hidden.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        place.unlink(missing_ok=True)
+        place.symlink_to(hidden.folder / f"{paths.bundle.parent.name}.json")
+    place.write_text(json.dumps(document))
 
 
 def _pid_of(engine: "Engine", host: Mapping[str, Any], mode: str) -> int:

@@ -154,6 +154,11 @@ class Packer:
         self._buffer = bytearray()
 
 
+def is_kept(name: bytes) -> bool:
+    """Whether an attribute belongs to the file, not to the host it lies on."""
+    return name.startswith(KEPT_ATTRIBUTES) and not name.startswith(OVERLAY_ATTRIBUTES)
+
+
 def attributes_of(descriptor: int) -> dict[bytes, bytes]:
     """The attributes that belong to the file, not to the host it lies on."""
     try:
@@ -164,7 +169,7 @@ def attributes_of(descriptor: int) -> dict[bytes, bytes]:
         raise
     kept = {}
     for name in names:
-        if name.startswith(KEPT_ATTRIBUTES) and not name.startswith(OVERLAY_ATTRIBUTES):
+        if is_kept(name):
             kept[name] = os.getxattr(descriptor, name)
     return kept
 

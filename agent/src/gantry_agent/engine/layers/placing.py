@@ -8,19 +8,17 @@ the new owner. Links in the destination's path are followed as a container would
 import os
 import posixpath
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from . import copying
+from .content import Files, Node, pieces
 from .extract import ExtractError, Limits
-from .packer import attributes_of
-from .selection import Source, Tree, shown
+from .selection import Tree, shown
 from .streams import Damaged, Input, Pipeline, prepare
 from .tar_reader import BLOCK_DEVICE, CHARACTER, FIFO, FILE, FOLDER, LINK, SYMLINK, Member, TarError, TarReader
 from .tar_reader import Source as TarSource
-from .walk import OPEN_FILE, Found
 
-READ = 1 << 20  # bytes
 NEW_FOLDER = 0o755
 SECOND = 10**9
 _KINDS = {
@@ -59,37 +57,34 @@ class Placer(copying.FolderExtractor):
     def __init__(self, limits: Limits, order: Order, base: bytes) -> None:
         super().__init__(limits, keeps_kinds=True, owner=order.owner, base=base)
         self._order = order
-        self._seen: dict[tuple[int, int], bytes] = {}
+        self._seen: dict[object, bytes] = {}
 
-    def file(self, name: bytes, file: int) -> None:
-        """One regular file from a descriptor. Raises ExtractError, OSError."""
-        found = os.fstat(file)
-        member = self._member(name, found)
-        self.check_kind(name, is_folder=False)
-        if found.st_nlink > 1:
-            first = self._seen.setdefault((found.st_dev, found.st_ino), name)
-            if first != name:
-                member.kind, member.link = LINK, first
-                self._special(name, member)
-                return
+    def put(self, name: bytes, node: Node, files: Files) -> None:
+        """One thing of a tree. A socket is passed over: no layer can hold it. Raises ExtractError, OSError."""
+        if stat.S_ISSOCK(node.mode):
+            return
+        member = self._member(name, node)
+        self.check_kind(name, is_folder=node.is_folder)
+        if node.is_file:
+            self._regular(name, node, member, files)
+        elif node.is_folder:
+            self._folder(name, member)
+        else:
+            member.link = node.link
+            self._special(name, member)
+
+    def _regular(self, name: bytes, node: Node, member: Member, files: Files) -> None:
+        first = self._seen.setdefault(node.same, name) if node.same else name
+        if first != name:
+            member.kind, member.link = LINK, first
+            self._special(name, member)
+            return
         self.size += member.size
         if self.size > self.limits.size:
             raise ExtractError(f"more than {self.limits.size} bytes")
-        member.xattrs = attributes_of(file)
-        self._file(name, member, _pieces(file))
-
-    def other(self, found: Found) -> None:
-        """A folder, link, device or pipe of a walk. A socket is passed over: no layer can hold it."""
-        if stat.S_ISSOCK(found.stat.st_mode):
-            return
-        member = self._member(found.path, found.stat)
-        self.check_kind(found.path, is_folder=found.is_folder)
-        if found.is_folder:
-            self._folder(found.path, member)
-            return
-        if member.kind == SYMLINK:
-            member.link = os.readlink(found.name, dir_fd=found.folder)
-        self._special(found.path, member)
+        with files.open(node) as file:
+            member.xattrs = file.attributes()
+            self._file(name, member, pieces(file))
 
     def add(self, member: Member, reader: TarReader) -> None:
         """One member of an archive."""
@@ -97,23 +92,23 @@ class Placer(copying.FolderExtractor):
             member.mtime = min(member.mtime, self._order.latest * SECOND)
         super().add(member, reader)
 
-    def _member(self, name: bytes, found: os.stat_result) -> Member:
+    def _member(self, name: bytes, node: Node) -> Member:
         self.entries += 1
         if self.entries > self.limits.entries:
             raise ExtractError(f"more than {self.limits.entries} entries")
         order, member = self._order, Member()
-        member.name, member.kind, member.size = name, _KINDS[stat.S_IFMT(found.st_mode)], found.st_size
-        member.mode = found.st_mode & 0o7777 if order.mode is None else order.mode
+        member.name, member.kind, member.size = name, _KINDS[stat.S_IFMT(node.mode)], node.size
+        member.mode = node.mode & 0o7777 if order.mode is None else order.mode
         if order.owner or order.keeps_owner:
-            member.uid, member.gid = order.owner or (found.st_uid, found.st_gid)
-        member.mtime = found.st_mtime_ns
+            member.uid, member.gid = order.owner or (node.uid, node.gid)
+        member.mtime = node.mtime
         if order.latest is not None:
             member.mtime = min(member.mtime, order.latest * SECOND)
-        member.major, member.minor = os.major(found.st_rdev), os.minor(found.st_rdev)
+        member.major, member.minor = os.major(node.rdev), os.minor(node.rdev)
         return member
 
 
-def place(tree: Tree, sources: Sequence[Source], order: Order, limits: Limits) -> None:
+def place(tree: Tree, sources: Sequence[Node], order: Order, limits: Limits) -> None:
     """Copy the sources into this process' root. Raises ExtractError, TarError, Damaged, OSError."""
     if len(sources) > 1 and not order.target.endswith(b"/"):
         raise ExtractError("several sources: the destination must be a directory and end with a /")
@@ -126,25 +121,18 @@ def place(tree: Tree, sources: Sequence[Source], order: Order, limits: Limits) -
             _one(tree, source, order, limits, into_folder=len(sources) > 1)
 
 
-def _folder(tree: Tree, source: Source, order: Order, limits: Limits) -> None:
+def _folder(tree: Tree, source: Node, order: Order, limits: Limits) -> None:
     """The contents of a folder."""
     target = posixpath.join(order.target, source.path) if order.keeps_path else order.target
     placer = Placer(limits, order, _enter(target, order))
     for found in tree.below(source):
-        if not stat.S_ISREG(found.stat.st_mode):
-            placer.other(found)
-            continue
-        file = os.open(found.name, OPEN_FILE, dir_fd=found.folder)
-        try:
-            placer.file(found.path, file)
-        finally:
-            os.close(file)
+        placer.put(found.path, found, tree.files)
     placer.finish()
 
 
-def _one(tree: Tree, source: Source, order: Order, limits: Limits, *, into_folder: bool) -> None:
+def _one(tree: Tree, source: Node, order: Order, limits: Limits, *, into_folder: bool) -> None:
     """A single file, under its own name or the one the target says."""
-    if not stat.S_ISREG(source.stat.st_mode):
+    if not source.is_file:
         raise ExtractError(f"{shown(source.path)} is neither a file nor a folder")
     target, name = order.target, source.name
     if order.keeps_path:
@@ -152,38 +140,29 @@ def _one(tree: Tree, source: Source, order: Order, limits: Limits, *, into_folde
     elif not (into_folder or target.endswith(b"/") or os.path.isdir(target)):
         target, name = posixpath.split(copying.real_path(target))
     placer = Placer(limits, order, _enter(target, order))
-    file = tree.open(source)
-    try:
-        placer.file(name, file)
-    finally:
-        os.close(file)
+    placer.put(name, source, tree.files)
     placer.finish()
 
 
-def _is_archive(tree: Tree, source: Source) -> bool:
+def _is_archive(tree: Tree, source: Node) -> bool:
     """Whether a file is a tar, compressed or not, with at least one entry (Docker: archive.IsArchivePath)."""
-    if not stat.S_ISREG(source.stat.st_mode):
+    if not source.is_file:
         return False
-    file = tree.open(source)
-    try:
-        chunks = prepare(Input(file))()
-        return next(iter(TarReader(TarSource(lambda: next(chunks, b"")))), None) is not None
-    except (TarError, Damaged):
-        return False
-    finally:
-        os.close(file)
+    with tree.files.open(source) as file:
+        try:
+            chunks = prepare(Input(file.read))()
+            return next(iter(TarReader(TarSource(lambda: next(chunks, b"")))), None) is not None
+        except (TarError, Damaged):
+            return False
 
 
-def _archive(tree: Tree, source: Source, order: Order, limits: Limits) -> None:
+def _archive(tree: Tree, source: Node, order: Order, limits: Limits) -> None:
     """The contents of a local archive. Owners are the archive's; --chown is for the folders made for it (BuildKit)."""
     target = _enter(order.target, order)
-    file = tree.open(source)
-    try:
-        given = Input(file)
+    with tree.files.open(source) as file:
+        given = Input(file.read)
         extractor = Placer(limits, replace(order, owner=None), target)
-        extractor.extract(TarReader(TarSource(Pipeline(given, limits, prepare(given)).more)))
-    finally:
-        os.close(file)
+        extractor.extract(TarReader(TarSource(Pipeline(given, limits, prepare(given), hashes=False).more)))
 
 
 def new_owner(text: str) -> tuple[int, int]:
@@ -223,8 +202,3 @@ def _enter(target: bytes, order: Order) -> bytes:
     real = make_folder(target, owner=order.owner or (0, 0), latest=order.latest)
     os.chdir(real)
     return real
-
-
-def _pieces(file: int) -> Iterator[memoryview]:
-    while chunk := os.read(file, READ):
-        yield memoryview(chunk)

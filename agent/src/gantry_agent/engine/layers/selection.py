@@ -10,18 +10,15 @@ import hashlib
 import os
 import posixpath
 import re
-import stat
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
+from .content import Files, Node
 from .extract import ExtractError
-from .namespaces import open_in_root
-from .walk import OPEN_FILE, Found, walk
 
 MAGIC = re.compile(rb"[*?\[\\]")
-READ = 1 << 20  # bytes
 MOST_NAMES, NEAREST = 2000, 3  # looked at and told when a file is missing
-PATH_ONLY = os.O_PATH | os.O_CLOEXEC
+CAPABILITIES = b"security.capability"  # the attribute that changes what a program may do
 
 
 class Excludes(Protocol):
@@ -32,67 +29,44 @@ class Excludes(Protocol):
     def may_skip_folder(self, path: str) -> bool: ...
 
 
-class Source(NamedTuple):
-    """One thing a pattern stands for. `path` is as it was asked for, cleaned, without a slash at either end."""
-
-    path: bytes
-    stat: os.stat_result
-
-    @property
-    def name(self) -> bytes:
-        return posixpath.basename(self.path)
-
-    @property
-    def is_folder(self) -> bool:
-        return stat.S_ISDIR(self.stat.st_mode)
-
-
 class Tree:
-    """A tree to copy from, by a descriptor of its root; it works from whatever root this process has.
+    """A tree to copy from.
 
     `hidden` are rules over whole paths: what they leave out is not there (.dockerignore). `excludes` are over what lies
     in a source, from that source on (--exclude).
     """
 
-    def __init__(self, root: int, hidden: Excludes | None = None, excludes: Excludes | None = None) -> None:
-        self._root = root
+    def __init__(self, files: Files, hidden: Excludes | None = None, excludes: Excludes | None = None) -> None:
+        self.files = files
         self._hidden = hidden
         self._excludes = excludes
 
-    def chosen(self, patterns: Sequence[bytes]) -> list[Source]:
+    def chosen(self, patterns: Sequence[bytes]) -> list[Node]:
         """What the patterns stand for, in their order, and a pattern's matches in the order of names.
 
         Raises ExtractError for a pattern that stands for nothing, leaves the tree or is broken, OSError.
         """
-        found: list[Source] = []
+        found: list[Node] = []
         for pattern in patterns:
             there = self._expand(clean := _clean(pattern))
             paths = [path for path in there if not self._is_left_out(path)]
             if not paths:
                 raise ExtractError(f"{shown(pattern)}: {self._why_not(clean, is_there=bool(there))}")
-            found += [self._source(path) for path in paths]
+            found += [self.files.find(path) for path in paths]
         return found
 
-    def open(self, source: Source) -> int:
-        """A descriptor to read a source that is no folder, links followed. Raises OSError."""
-        return open_in_root(self._root, source.path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
-
-    def below(self, source: Source) -> Iterator[Found]:
+    def below(self, source: Node) -> Iterator[Node]:
         """Everything in a source that is a folder, paths relative to it, without what is left out."""
-        folder = open_in_root(self._root, source.path or b".", os.O_RDONLY | os.O_DIRECTORY)
         skipped = None
-        try:
-            for found in walk(folder):
-                if skipped is not None and found.path.startswith(skipped):
-                    continue
-                skipped = None
-                whole = posixpath.join(source.path, found.path)
-                if not _excluded(self._hidden, whole) and not _excluded(self._excludes, found.path):
-                    yield found
-                elif found.is_folder and (_skips(self._hidden, whole) or _skips(self._excludes, found.path)):
-                    skipped = found.path + b"/"
-        finally:
-            os.close(folder)
+        for found in self.files.walk(source.path):
+            if skipped is not None and found.path.startswith(skipped):
+                continue
+            skipped = None
+            whole = posixpath.join(source.path, found.path)
+            if not _excluded(self._hidden, whole) and not _excluded(self._excludes, found.path):
+                yield found
+            elif found.is_folder and (_skips(self._hidden, whole) or _skips(self._excludes, found.path)):
+                skipped = found.path + b"/"
 
     def _is_left_out(self, path: bytes) -> bool:
         """Whether a source itself is; of a folder that is, something inside may not be."""
@@ -110,13 +84,6 @@ class Tree:
         guess = f" (did you mean {', '.join(posixpath.join(shown(folder), each) for each in near)}?)" if near else ""
         return f"no such file or folder to copy{guess}"
 
-    def _source(self, path: bytes) -> Source:
-        real = open_in_root(self._root, path or b".", PATH_ONLY)
-        try:
-            return Source(path, os.fstat(real))
-        finally:
-            os.close(real)
-
     def _expand(self, pattern: bytes) -> list[bytes]:
         """The paths a pattern matches, in order; those that exist."""
         paths = [b""]
@@ -132,7 +99,7 @@ class Tree:
 
     def _exists(self, path: bytes) -> bool:
         try:
-            os.close(open_in_root(self._root, path, PATH_ONLY))
+            self.files.find(path)
         except (FileNotFoundError, NotADirectoryError):
             return False
         return True
@@ -140,13 +107,9 @@ class Tree:
     def _names(self, path: bytes) -> list[bytes]:
         """What is in a folder, links followed; nothing when it is none."""
         try:
-            folder = open_in_root(self._root, path or b".", os.O_RDONLY | os.O_DIRECTORY)
+            return self.files.names(path)
         except (FileNotFoundError, NotADirectoryError):
             return []
-        try:
-            return sorted(map(os.fsencode, os.listdir(folder)))
-        finally:
-            os.close(folder)
 
 
 class Fingerprint:
@@ -157,40 +120,28 @@ class Fingerprint:
         self._hash = hashlib.sha256()
         self.count = 0
 
-    def add(self, source: Source, *, keeps_path: bool) -> None:
+    def add(self, source: Node, *, keeps_path: bool) -> None:
         """A source with all in it. A folder's own name does not count, unless its path is kept."""
         name = source.path if keeps_path else source.name
         if not source.is_folder:
-            file = self._tree.open(source)
-            try:
-                self._put(name, source.stat, b"", file)
-            finally:
-                os.close(file)
+            self._put(name, source)
             return
-        self._put((name if keeps_path else b"") + b"/", source.stat)
+        self._put((name if keeps_path else b"") + b"/", source)
         for found in self._tree.below(source):
-            self._found(found)
+            self._put(found.path, found)
 
     def hexdigest(self) -> str:
         return self._hash.hexdigest()
 
-    def _found(self, found: Found) -> None:
-        link, file = b"", -1
-        if stat.S_ISLNK(found.stat.st_mode):
-            link = os.readlink(found.name, dir_fd=found.folder)
-        elif stat.S_ISREG(found.stat.st_mode):
-            file = os.open(found.name, OPEN_FILE, dir_fd=found.folder)
-        try:
-            self._put(found.path, found.stat, link, file)
-        finally:
-            if file >= 0:
-                os.close(file)
-
-    def _put(self, name: bytes, found: os.stat_result, link: bytes = b"", file: int = -1) -> None:
+    def _put(self, name: bytes, found: Node) -> None:
         self.count += 1
-        numbers = f"{found.st_mode:o} {found.st_uid} {found.st_gid} {found.st_rdev}".encode()
+        numbers = f"{found.mode:o} {found.uid} {found.gid} {found.rdev}".encode()
+        content = capabilities = b""
+        if found.is_file:
+            with self._tree.files.open(found) as file:
+                content, capabilities = file.digest(), file.attributes().get(CAPABILITIES, b"")
         # Every part with its length before it: no two trees give the same text.
-        for part in (name, link, numbers, _content(file), _capabilities(file)):
+        for part in (name, found.link, numbers, content, capabilities):
             self._hash.update(b"%d:" % len(part) + part)
 
 
@@ -200,25 +151,6 @@ def _excluded(rules: Excludes | None, path: bytes) -> bool:
 
 def _skips(rules: Excludes | None, path: bytes) -> bool:
     return rules is not None and _excluded(rules, path) and rules.may_skip_folder(os.fsdecode(path))
-
-
-def _content(file: int) -> bytes:
-    if file < 0:
-        return b""
-    total = hashlib.sha256()
-    while chunk := os.read(file, READ):
-        total.update(chunk)
-    return total.digest()
-
-
-def _capabilities(file: int) -> bytes:
-    """The attribute that changes what a program may do."""
-    if file < 0:
-        return b""
-    try:
-        return os.getxattr(file, "security.capability")
-    except OSError:
-        return b""
 
 
 def _clean(pattern: bytes) -> bytes:

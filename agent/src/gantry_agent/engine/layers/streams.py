@@ -26,14 +26,19 @@ class Damaged(Exception):
     """The compressed stream is broken."""
 
 
-class Input:
-    """Standard input with the bytes counted. The first read tells the compression, before the root is changed."""
+def from_stdin(size: int) -> bytes:
+    """What comes in on the pipe."""
+    return os.read(0, size)
 
-    def __init__(self, descriptor: int) -> None:
-        self._descriptor = descriptor
+
+class Input:
+    """What `read` gives, with the bytes counted. The first read tells the compression, before the root is changed."""
+
+    def __init__(self, read: Callable[[int], bytes] = from_stdin) -> None:
+        self._read = read
         self.count = 0
         self._first = b""
-        while len(self._first) < 4 and (more := os.read(descriptor, IN_CHUNK)):
+        while len(self._first) < 4 and (more := read(IN_CHUNK)):
             self._first += more
         self.compression = _compression(self._first)
 
@@ -42,7 +47,7 @@ class Input:
         chunk, self._first = self._first, b""
         if len(chunk) > size:
             chunk, self._first = chunk[:size], chunk[size:]
-        chunk = chunk or os.read(self._descriptor, min(size, IN_CHUNK))
+        chunk = chunk or self._read(min(size, IN_CHUNK))
         self.count += len(chunk)
         return chunk
 
@@ -103,15 +108,19 @@ class Bounded(Generic[Item]):
 class Pipeline:
     """Reads, decompresses and hashes in threads; `more` hands the plain chunks to the caller's thread."""
 
-    def __init__(self, source: Input, limits: Limits, chunks: Callable[[], Iterator[bytes]]) -> None:
+    def __init__(
+        self, source: Input, limits: Limits, chunks: Callable[[], Iterator[bytes]], *, hashes: bool = True
+    ) -> None:
         self._source = source
         self._limits = limits
         self._chunks = chunks
         self._out: Bounded[bytes | BaseException] = Bounded()
+        self._hashes = hashes
         self._to_hash: Bounded[bytes] = Bounded()
         self._hash = hashlib.sha256()
         self._hasher = threading.Thread(target=self._hash_all, daemon=True)
-        self._hasher.start()
+        if hashes:
+            self._hasher.start()
         threading.Thread(target=self._feed, daemon=True).start()
 
     def more(self) -> bytes:
@@ -122,7 +131,7 @@ class Pipeline:
         return found
 
     def digest(self) -> str:
-        """Of all plain bytes, once `more` has answered b""."""
+        """Of all plain bytes, once `more` has answered b""; for one that `hashes`."""
         self._hasher.join()
         return f"sha256:{self._hash.hexdigest()}"
 
@@ -137,12 +146,14 @@ class Pipeline:
                     )
                 if total > 2 * self._limits.size + self._limits.slack:
                     raise ExtractError(f"more than {total} bytes of archive")
-                self._to_hash.put(chunk)
+                if self._hashes:
+                    self._to_hash.put(chunk)
                 self._out.put(chunk)
         except (Damaged, ExtractError, OSError, MemoryError) as exc:
             self._out.put(exc)
             return
-        self._to_hash.put(b"")
+        if self._hashes:
+            self._to_hash.put(b"")
         self._out.put(b"")
 
     def _hash_all(self) -> None:

@@ -9,15 +9,18 @@ import contextlib
 import json
 import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from gantry_agent.engine.builder.ignore import Ignore
 from gantry_agent.engine.errors import EngineError
 
 from . import changes_walk, copying, placing, stubs
+from .content import Files, FolderFiles
 from .extract import ExtractError, Extractor, Limits
 from .packer import BUFFER, Packer
 from .selection import Fingerprint, Tree
+from .spool import Spooler, SpoolFiles
 from .streams import Damaged, Input, Pipeline, import_all, prepare
 from .tar_reader import Source, TarError, TarReader
 from .views import enter, enter_view, open_view
@@ -31,7 +34,7 @@ def unpack(job: Job) -> Job:
     """Unpack the layer on standard input into the empty folder `target`."""
     os.nice(NICER)
     limits = Limits(*job["limits"])
-    source = Input(0)
+    source = Input()
     chunks = prepare(source)
     enter(job["target"], keep_admin=True)  # for trusted.overlay.opaque
     pipeline = Pipeline(source, limits, chunks)
@@ -93,7 +96,7 @@ def read_path(job: Job) -> Job:
 
 def write_path(job: Job) -> Job:
     """Merge the tar on standard input into the folder `path` of the view."""
-    source = Input(0)
+    source = Input()
     chunks = prepare(source)
     enter_view(job["view"])
     limits = Limits(*job["limits"])
@@ -102,8 +105,19 @@ def write_path(job: Job) -> Job:
     extractor = copying.FolderExtractor(
         limits, keeps_kinds=job["keeps_kinds"], owner=owner, base=os.fsencode(job["path"])
     )
-    extractor.extract(TarReader(Source(Pipeline(source, limits, chunks).more)))
+    extractor.extract(TarReader(Source(Pipeline(source, limits, chunks, hashes=False).more)))
     return {"entries": extractor.entries}
+
+
+def spool(job: Job) -> Job:
+    """Keep the tar on standard input in the folder `target`, to be copied from."""
+    source = Input()
+    chunks = prepare(source)
+    limits = Limits(*job["limits"])
+    spooler = Spooler(Path(job["target"]), limits)
+    enter(job["target"])
+    spooler.extract(TarReader(Source(Pipeline(source, limits, chunks, hashes=False).more)))
+    return {"entries": spooler.entries}
 
 
 def fingerprint(job: Job) -> Job:
@@ -145,9 +159,11 @@ def make_folder(job: Job) -> Job:
 
 
 def _source_tree(job: Job) -> Tree:
-    """The tree to copy from; a stack is mounted for this worker alone."""
+    """The tree to copy from, a spool or a view; a stack is mounted for this worker alone."""
     hidden, excludes = (Ignore.parse(job[name]) if job.get(name) else None for name in ("hidden", "excludes"))
-    return Tree(open_view(job["source"]), hidden, excludes)
+    view = job["source"]
+    files: Files = SpoolFiles(Path(view["path"])) if view["kind"] == "spool" else FolderFiles(open_view(view))
+    return Tree(files, hidden, excludes)
 
 
 def _enter_lowers(job: Job) -> int:
@@ -168,6 +184,7 @@ JOBS: dict[str, Callable[[Job], Job]] = {
     "stat": stat_path,
     "read": read_path,
     "write": write_path,
+    "spool": spool,
     "fingerprint": fingerprint,
     "place": place,
     "make-folder": make_folder,

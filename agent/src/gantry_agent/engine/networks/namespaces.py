@@ -47,6 +47,22 @@ def make(path: Path) -> Netlink:
         raise
 
 
+def unnamed(work: Callable[[], T]) -> tuple[int, T]:
+    """A new namespace that lives as long as the descriptor given back, its loopback up; and what `work` returns in it.
+
+    Raises Internal, and what `work` raises.
+    """
+
+    def both() -> tuple[int, T]:
+        _check(libc.unshare(CLONE_NEWNET), "make a network namespace")
+        with Netlink() as inside:
+            inside.set_up(LOOPBACK)
+        found = work()
+        return os.open(f"/proc/self/task/{threading.get_native_id()}/ns/net", os.O_RDONLY | os.O_CLOEXEC), found
+
+    return in_new_thread(both)
+
+
 def enter(path: Path) -> Netlink:
     """A netlink socket inside the namespace at `path`. Raises Internal when there is none."""
 

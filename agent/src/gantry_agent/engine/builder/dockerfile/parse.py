@@ -74,7 +74,9 @@ def _remarks(instruction: Instruction) -> list[Remark]:
     """A line that looks like the exec form, but is none."""
     if isinstance(instruction, Cmd | Entrypoint | Run) and instruction.command.shell:
         line = instruction.command.line
-        if line.startswith("[") and line.endswith("]") and not line.startswith(("[ -", "[[")):
-            text = f"{instruction.name} looks like a list, but is not JSON (double quotes?): it runs in a shell"
+        is_list = line.startswith("[") and line.endswith("]") and not line.startswith(("[ -", "[["))
+        if is_list or line.startswith('["'):
+            why = "is not JSON (double quotes?)" if is_list else "goes on behind it"
+            text = f"{instruction.name} looks like a list, but {why}: it runs in a shell"
             return [Remark(instruction.place.line, text)]
     return []
