@@ -27,7 +27,7 @@ from .views import enter, enter_view, open_view
 from .walk import OPEN_FOLDER
 
 Job = dict[str, Any]
-NICER = 5  # several layers at once would leave the engine's event loop, and containers, a small share of the cores
+NICER = 15  # several layers at once would leave the engine’s event loop, and containers, a small share of the cores
 
 
 def unpack(job: Job) -> Job:
