@@ -9,6 +9,7 @@ import pytest
 from tests.engine.builder.building import BASE, Background, build, send
 from tests.engine.tars import entry, hard_link, symlink, tar_of
 from tests.support.engines import Native, unique
+from tests.support.images import busybox
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.root
@@ -204,3 +205,14 @@ def test_fetching_is_for_public_addresses_unless_configured() -> None:
         for address in ("http://127.0.0.1:1/f", "http://169.254.169.254/latest", "http://[::1]/f", "http://10.0.0.1/f"):
             built = build(plain, f"FROM scratch\nADD {address} /f\n")
             assert "no public address" in built.error, (address, built.error)
+
+
+def test_a_step_that_forks_for_ever_fails_alone() -> None:
+    with Native(build_pids_limit=60) as small:
+        small.load(busybox().archive(BASE))
+        before = settled(small)
+        built = build(small, f"FROM {BASE}\nRUN while true; do sleep 1000 & done\n")
+        assert "can't fork" in built.text
+        assert "Dockerfile:2: RUN" in built.error
+        nothing_left(small, before)
+        assert build(small, f"FROM {BASE}\nRUN for n in 1 2 3 4 5 6 7 8 9; do sleep 0 & done; wait\n").error == ""

@@ -16,7 +16,8 @@
   "max-layer-entries": 5000000,                        files in one layer
   "max-layer-ratio": 200,                              bytes that may come out of a compressed one, beyond its first GiB
   "build-fetches": "public",                           where builds may download from: off, public addresses, any
-  "build-cache-size": 21474836480                      bytes of layers that builds keep for the next one
+  "build-cache-size": 21474836480,                     bytes of layers that builds keep for the next one
+  "build-pids-limit": 4096                             processes a step of a build may have at once
 }
 """
 
@@ -55,6 +56,7 @@ class Config:
     max_layer_ratio: int = 200
     build_fetches: str = "public"
     build_cache_size: int = 20 << 30
+    build_pids_limit: int = 4096
 
 
 def load(path: Path | None) -> Config:

@@ -175,7 +175,8 @@ class StageBuild:
         options = self.work.options
         if self.image is None:
             raise Unsupported("RUN needs an image to run in: scratch holds nothing")
-        host = dict(options.limits)
+        # Nobody looks on while a step runs: one that forks for ever fails, and takes nothing with it.
+        host = {"PidsLimit": self.work.engine.config.build_pids_limit, **options.limits}
         if instruction.network == "host" and host.get("NetworkMode") != "host":
             raise Unsupported("RUN --network=host is allowed only in a build that was asked for with networkmode=host")
         if instruction.network == "none":
