@@ -274,7 +274,7 @@ async def _follow(job: Job, engine: Engine, steps: Steps) -> None:
 def _request(job: Job) -> tuple[Context, dict[str, str], dict[str, Any]]:
     """The tar, the headers and the query of POST /build."""
     options, context = job.options, job.context
-    headers = {"X-Registry-Config": credentials.header(job.logins)} if job.logins else {}
+    headers = {"X-Registry-Config": credentials.registry_config(job.logins)} if job.logins else {}
     query: dict[str, Any] = {
         "dockerfile": job.dockerfile_path,
         "t": job.build.tags,

@@ -134,6 +134,7 @@ def dockerfile_in_tar(archive: Path, path: str) -> str:
                 return ""
             if "ockerfile" in name and len(near) < 5:
                 near.append(name)
+            tar.members = []  # type: ignore[attr-defined]  # or it would remember every file
     hint = f"There is: {', '.join(near)}." if near else "There is no file with such a name at all."
     raise InvalidArgument(f"There is no {path} among the files.", hint)
 

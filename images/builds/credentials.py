@@ -13,6 +13,9 @@ from hosts.models import Host
 from images.builds.asked import Options, Source
 from images.builds.cloning import Login
 from images.builds.models import Credential, CredentialKind
+from images.reference import DEFAULT_DOMAIN
+
+DOCKER_HUB = "https://index.docker.io/v1/"
 
 
 def find(names: Sequence[str], kinds: Sequence[str], host: Host | None) -> list[Credential]:
@@ -56,6 +59,12 @@ def logins(options: Options, host: Host | None) -> dict[str, dict[str, str]]:
         each.server: {"username": each.username, "password": each.secret, "serveraddress": each.server}
         for each in found
     }
+
+
+def registry_config(logins: dict[str, dict[str, str]]) -> str:
+    """X-Registry-Config: base64url of {registry: AuthConfig}. Docker knows its Hub by an address of old."""
+    hub = {DOCKER_HUB: logins[DEFAULT_DOMAIN]} if DEFAULT_DOMAIN in logins else {}
+    return header({**logins, **hub})
 
 
 def header(value: object) -> str:
