@@ -23,6 +23,8 @@ from images.builds import addresses, cloning, following, naming, pool, schedules
 from images.builds.asked import GIT, Options, Source
 from images.builds.models import Build, Concurrency, Credential, Definition, Trigger
 
+SAVED = ("name", "source", "options", "concurrency", "schedule", "follows_base", "owner", "next_run_at")
+
 
 def check(source: Source, options: Options) -> None:
     """Raise InvalidArgument for what can be told to be wrong without asking a host or a server."""
@@ -94,15 +96,26 @@ def _take_number(definition: Definition) -> int:
 def _cancel_older(actor: User, definition: Definition, ip: str | None) -> None:
     older = Operation.objects.filter(build__definition=definition, state__in=UNFINISHED, cancel_requested_at=None)
     for operation in older:
-        operations.cancel(actor, operation, ip=ip)
+        try:
+            operations.cancel(actor, operation, ip=ip)
+        except Conflict:
+            continue  # it has ended meanwhile
 
 
 def start_defined(
-    actor: User, definition: Definition, *, trigger: str = Trigger.PERSON, commit: str = "", ip: str | None = None
+    actor: User,
+    definition: Definition,
+    *,
+    trigger: str = Trigger.PERSON,
+    commit: str = "",
+    branch: str = "",
+    ip: str | None = None,
 ) -> Operation:
-    """A build of `definition`; `commit`: of that very commit instead of what its branch holds then."""
+    """A build of `definition`; `commit`: of that very commit of `branch` instead of what its branch holds then."""
     source, options = Source.of_json(definition.source), Options.of_json(definition.options)
-    source.commit = commit if source.kind == GIT else ""
+    if source.kind == GIT and commit:
+        source.commit, source.ref = commit, source.ref or branch
+    options.pull = options.pull or trigger == Trigger.BASE  # or it would stand on the image that is there
     return start(actor, source, options, definition=definition, trigger=trigger, ip=ip)
 
 
@@ -134,7 +147,8 @@ def save_definition(actor: User, definition: Definition, *, ip: str | None = Non
         is_new = definition.pk is None
         if is_new:
             definition.slug = _free_slug(definition.name)
-        definition.save()
+        # What a webhook or the clock may have changed meanwhile is left alone.
+        definition.save(update_fields=None if is_new else SAVED)
         _record(actor, "image.build", definition, f"{'define' if is_new else 'change'} build {definition}", ip)
         publish("builds")
     return definition

@@ -1,7 +1,7 @@
 """Where a git source may lead: which addresses Gantry fetches from, and which never.
 
-A source is somebody's text, and Gantry sits where others cannot reach: what only this machine, or the cloud it runs
-in, can see must not come out in a build. GANTRY_GIT_NETWORKS lists networks that are allowed nevertheless.
+A source is somebody's text, and Gantry sits where others cannot reach: what listens on loopback, or what the cloud
+tells its machines, must not come out in a build. GANTRY_GIT_NETWORKS lists networks that are allowed nevertheless.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from controlplane.lib.errors import InvalidArgument, Unavailable
 PORTS = {"https": 443, "http": 80, "ssh": 22, "git": 9418}
 LONGEST = 2000
 _SCP = re.compile(r"(?:(?P<user>[\w.-]+)@)?(?P<host>[\w.-]+|\[[0-9a-fA-F:]+\]):(?P<path>(?!//|:)[^\0]+)")
-_HOST = re.compile(r"[\w.-]+|[0-9a-fA-F:]+")
+_HOST = re.compile(r"[a-zA-Z0-9_.-]+|[0-9a-fA-F:]+")
+_METADATA = ("169.254.169.254", "100.100.100.200", "fd00:ec2::254")  # what clouds tell their machines, credentials too
 _NEVER = re.compile(r"[\x00-\x20\x7f]")
 
 
@@ -42,8 +43,8 @@ class Address:
         allowed = [ip for ip in ips if may_fetch(ip)]
         if not allowed:
             raise InvalidArgument(
-                f"{self.host} is {ips[0]}, from which Gantry does not fetch: this machine’s own and link-local "
-                "addresses are closed to builds.",
+                f"{self.host} is {ips[0]}, from which Gantry does not fetch: loopback and link-local addresses are "
+                "closed to builds.",
                 "An administrator can open a network with GANTRY_GIT_NETWORKS.",
             )
         return allowed[0]
@@ -54,6 +55,8 @@ def may_fetch(text: str) -> bool:
     ip = ipaddress.ip_address(text.partition("%")[0])
     mapped = getattr(ip, "ipv4_mapped", None)
     ip = mapped or ip
+    if str(ip) in _METADATA:
+        return False
     if any(ip in ipaddress.ip_network(network) for network in settings.GIT_NETWORKS):
         return True
     return not (ip.is_loopback or ip.is_link_local or ip.is_multicast or ip.is_unspecified or ip.is_reserved)
@@ -85,7 +88,10 @@ def _checked(parts: SplitResult, text: str) -> Address:
             "Files of this machine and helpers such as ext:: are never fetched from.",
         )
     if not host or host.startswith("-") or not _HOST.fullmatch(host) or len(parts.path) < 2:
-        raise InvalidArgument(f"Expected a server and a path in the address, found “{text[:80]}”.")
+        raise InvalidArgument(
+            f"Expected a server and a path in the address, found “{text[:80]}”.",
+            "A name with other letters is written as DNS has it, xn--….",
+        )
     if parts.password is not None or (parts.username and parts.scheme != "ssh"):
         raise InvalidArgument(
             "Expected an address without a password: it would be shown to everybody.",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import difflib
+import json
 import os
 import re
 import secrets as random
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from django.conf import settings
+from django.db import transaction
 from django.utils import timezone
 
 from controlplane.lib.errors import Conflict, GantryError, InvalidArgument, Lost, NotFound
@@ -30,11 +32,11 @@ from hosts.working import engine_of
 from images.builds import credentials, following, naming
 from images.builds.asked import DOCKERFILE, GIT, TYPED, Options, Source
 from images.builds.cloning import Clone, clone
-from images.builds.context import Context, dockerfile_in_folder, dockerfile_in_tar, entry, is_plain_tar, pack
+from images.builds.context import Context, dockerfile_in_folder, dockerfile_in_tar, entry, is_plain_tar, pack, shown
 from images.builds.dockerfile import Dockerfile, read
 from images.builds.lint import lint
 from images.builds.masking import Mask
-from images.builds.models import Build, Upload
+from images.builds.models import Build, Definition, Upload
 from images.builds.steps import CANCELLED, FAILED, Steps, line_of
 from images.pulling import Layers
 
@@ -45,6 +47,10 @@ TYPED_BESIDE = "Dockerfile.gantry"  # the name of a typed Dockerfile among files
 PODMAN_SECRET = "podman-build-secret"  # the prefix by which Podman tells secrets in a context from files
 _BUILT = re.compile(r"Successfully built ([0-9a-f]{12,64})")
 _MISSING = re.compile(r"(?:stat|lstat|copying):? \"?/?([^\s:\"]+)\"?: (?:file does not exist|no such file)")
+
+
+Inspected = tuple[dict[str, Any], list[dict[str, Any]]]
+"""GET /images/NAME/json, and its history."""
 
 
 @dataclass
@@ -74,8 +80,9 @@ async def build(work: Work) -> None:
         async with asyncio.timeout(job.options.timeout) as limit, _scratch() as scratch:
             await _gather(job, scratch)
             async with engine_of(work) as engine:
-                await _run(job, engine)
-                await in_thread(_save_image, job, await _inspect(engine, job))
+                image = await _run(job, engine)
+                await work.checkpoint()  # what follows is not for a run that was given up for dead
+                await in_thread(_save_image, job, image)
     except TimeoutError as exc:
         if not limit.expired():
             raise
@@ -86,30 +93,32 @@ async def build(work: Work) -> None:
     except GantryError as exc:
         exc.message, exc.hint = job.mask(exc.message), job.mask(exc.hint)
         raise
+    await work.checkpoint()
     await in_thread(following.after, job.build, work.operation)
 
 
 def _begin(work: Work) -> Job:
     """The build of this operation: a retry makes its own. Credentials are looked up for the host it runs on."""
     params = work.params
+    definition = Definition.objects.filter(pk=params.get("definition") or 0).first()
     build, _ = Build.objects.get_or_create(
         operation=work.operation,
         defaults={
-            "definition_id": params.get("definition"),
-            "number": params.get("number", 0),
+            "definition": definition,
+            "number": params.get("number", 0) if definition else 0,
             "trigger": params.get("trigger", "person"),
             "source": params["source"],
             "options": params["options"],
         },
     )
-    build.steps, build.failed_line = [], None
+    build.operation, build.steps, build.failed_line = work.operation, [], None
     source, options = Source.of_json(build.source), Options.of_json(build.options)
     secrets = credentials.secrets(options, work.host)
     logins = credentials.logins(options, work.host)
     login = credentials.git_login(source, work.host)
-    hidden = [*secrets.values(), *(each["password"] for each in logins.values())]
+    hidden = [*secrets.values(), *credentials.hidden(logins)]
     if login:
-        hidden += [login.token, login.key]
+        hidden += [login.token, login.key, f"{login.username or 'git'}:{login.token}" if login.token else ""]
     return Job(work, build, source, options, Mask(each for each in hidden if each), secrets, logins)
 
 
@@ -129,20 +138,21 @@ async def _gather(job: Job, scratch: Path) -> None:
     path = source.dockerfile_path
     if source.kind == GIT:
         fetched = await _fetch(job, scratch)
-        build.commit, build.dockerfile = fetched.commit, dockerfile_in_folder(fetched.folder, path)
+        build.commit = fetched.commit
+        build.dockerfile = await asyncio.to_thread(dockerfile_in_folder, fetched.folder, path)
         branch = source.ref if source.commit else fetched.branch
     else:
         upload = await in_thread(_upload, source)
         branch = ""
         if source.kind == TYPED:
             build.dockerfile = source.dockerfile
-            path = TYPED_BESIDE if upload and DOCKERFILE in upload.dockerfiles else DOCKERFILE
+            path = _typed_name(upload)
             job.context = Context(entry(path, source.dockerfile.encode()), upload.path if upload else None)
         elif upload:
             build.dockerfile = await asyncio.to_thread(dockerfile_in_tar, upload.path, path)
             job.context = Context(file=upload.path)
     job.dockerfile_path = path
-    job.file = read(build.dockerfile)
+    job.file = await asyncio.to_thread(read, build.dockerfile)
     build.dockerfile_path = source.dockerfile_path
     build.stages = [stage.as_json() for stage in job.file.needed(job.options.target)]
     build.tags = [
@@ -151,7 +161,7 @@ async def _gather(job: Job, scratch: Path) -> None:
         )
         for template in job.options.tags
     ]
-    _tell_warnings(job)
+    await asyncio.to_thread(_tell_warnings, job)
     await in_thread(_name, job)
 
 
@@ -162,6 +172,13 @@ def _name(job: Job) -> None:
         names = ", ".join(build.tags)
         Operation.objects.filter(pk=operation.pk).update(title=f"Build {names}"[:300], target_name=names[:300])
     _save(build)
+
+
+def _typed_name(upload: Upload | None) -> str:
+    """A name that no file beside it has: of two entries, engines take the last."""
+    taken = set(upload.dockerfiles) if upload else set()
+    names = (DOCKERFILE, TYPED_BESIDE, *(f"{TYPED_BESIDE}.{n}" for n in range(len(taken))))
+    return next(name for name in names if name not in taken)
 
 
 def _number(build: Build) -> int:
@@ -209,13 +226,14 @@ def _tell_warnings(job: Job) -> None:
             job.say(f"Line {each.line}: {each.message}", "note")
 
 
-async def _run(job: Job, engine: Engine) -> None:
-    """Send it, and follow the engine's words to the end. Raises what the engine says went wrong, with the line."""
-    steps = Steps(job.file, job.say)
+async def _run(job: Job, engine: Engine) -> Inspected:
+    """Send it, and follow the engine's words to the end; what it made. Raises what went wrong, with the line."""
+    steps = Steps(job.file, job.work.say, mask=job.mask)
     saver = asyncio.create_task(_keep_saving(job.build, steps))
     try:
         await _follow(job, engine, steps)
         steps.end()
+        return await _inspect(engine, job)
     except asyncio.CancelledError:
         steps.end(CANCELLED)
         raise
@@ -232,6 +250,7 @@ async def _run(job: Job, engine: Engine) -> None:
         job.build.failed_line = line or None
         raise await asyncio.to_thread(_with_place, job, exc, line) from exc
     finally:
+        steps.end(FAILED)  # a step that still runs, after whatever else went wrong
         saver.cancel()
         await asyncio.gather(saver, return_exceptions=True)
         job.build.steps = [step.as_json() for step in steps.steps]
@@ -250,7 +269,7 @@ async def _keep_saving(build: Build, steps: Steps) -> None:
 
 async def _follow(job: Job, engine: Engine, steps: Steps) -> None:
     context, headers, query = _request(job)
-    layers = Layers(job.work)
+    layers = Layers(job.work)  # of base images: no secret passes there
     total = context.size
 
     def sent(count: int) -> None:
@@ -299,7 +318,7 @@ def _request(job: Job) -> tuple[Context, dict[str, str], dict[str, Any]]:
 
 
 def _json_list(values: list[str]) -> str | None:
-    return "[" + ",".join(f'"{value}"' for value in values) + "]" if values else None
+    return json.dumps(values) if values else None
 
 
 def _with_secrets(job: Job) -> tuple[Context, dict[str, Any], dict[str, str]]:
@@ -337,13 +356,13 @@ def _names(archive: Path, most: int = 20_000) -> list[str]:
     found = []
     with tarfile.open(archive) as tar:
         for info in tar:
-            found.append(info.name.removeprefix("./"))
+            found.append(shown(info.name.removeprefix("./")))
             if len(found) >= most:
                 break
     return found
 
 
-async def _inspect(engine: Engine, job: Job) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+async def _inspect(engine: Engine, job: Job) -> Inspected:
     """The image that was made, and its history."""
     name = job.image_id or (job.build.tags[0] if job.build.tags else "")
     if not name:
@@ -354,11 +373,16 @@ async def _inspect(engine: Engine, job: Job) -> tuple[dict[str, Any], list[dict[
 
 
 def _save(build: Build) -> None:
-    build.save()
-    publish(f"operation.{build.operation_id}")
+    """Write it, unless another run has taken the operation over since this one began."""
+    operation = build.operation
+    with transaction.atomic():
+        mine = Operation.objects.select_for_update().filter(pk=operation.pk, claim=operation.claim)
+        if mine.exists():
+            build.save()
+            publish(f"operation.{operation.pk}")
 
 
-def _save_image(job: Job, found: tuple[dict[str, Any], list[dict[str, Any]]]) -> None:
+def _save_image(job: Job, found: Inspected) -> None:
     image, history = found
     build = job.build
     build.image_id = str(image["Id"])
@@ -366,7 +390,7 @@ def _save_image(job: Job, found: tuple[dict[str, Any], list[dict[str, Any]]]) ->
         build.image_id = f"sha256:{build.image_id}"
     build.size = int(image.get("Size") or 0)
     build.layers = [
-        {"created_by": str(each.get("CreatedBy", ""))[:500], "size": int(each.get("Size") or 0)}
+        {"created_by": job.mask(str(each.get("CreatedBy", "")))[:500], "size": int(each.get("Size") or 0)}
         for each in reversed(history)
     ]
     _save(build)

@@ -211,9 +211,12 @@ class _Git:
         """Where git may connect to, and what it shows there."""
         ip = await asyncio.to_thread(address.resolve)
         shown = f"[{ip}]" if ":" in ip else ip
-        config = {"http.curloptResolve": f"{address.host}:{address.port}:{shown}"}
+        # An address in numbers is not looked up; curl does not even take it as a name.
+        config = {} if ip == address.host else {"http.curloptResolve": f"{address.host}:{address.port}:{shown}"}
         login = self._login
-        mine = login is not None and login.server in (address.host, f"{address.host}:{address.port}")
+        usual = address.port == PORTS[address.scheme]
+        names = (f"{address.host}:{address.port}", *([address.host] if usual or address.scheme == "ssh" else []))
+        mine = login is not None and login.server in names
         if login and mine and login.token and address.scheme == "https":
             basic = base64.b64encode(f"{login.username or 'git'}:{login.token}".encode()).decode()
             parts = urlsplit(address.url)
@@ -222,7 +225,7 @@ class _Git:
             raise InvalidArgument("A token is sent over https only.", "Change the address, or leave the token out.")
         config["core.sshCommand"] = self._ssh(address, ip, with_key=bool(mine and login and login.key))
         if address.scheme == "git" and ip != address.host:
-            config[f"url.{address.url.replace(address.host, shown, 1)}.insteadOf"] = address.url
+            config[f"url.git://{shown}:{address.port}{urlsplit(address.url).path}.insteadOf"] = address.url
         return config
 
     def _ssh(self, address: Address, ip: str, *, with_key: bool) -> str:

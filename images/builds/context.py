@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
+import shutil
 import tarfile
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
@@ -11,12 +13,16 @@ from pathlib import Path
 
 from docker.utils.build import exclude_paths
 
-from controlplane.lib.errors import InvalidArgument
+from controlplane.lib.errors import Conflict, InvalidArgument
 
 PIECE = 256 * 1024  # bytes
 BLOCK = 512  # bytes of a tar's block
 IGNORE_FILE = ".dockerignore"
 MOST_IGNORE_BYTES = 1024 * 1024
+MOST_RULES = 1000
+MOST_STARS = 3
+LEAST_FREE = 512 << 20  # bytes of the disk that no context gets
+MOST_FILES = 500_000
 LARGEST_DOCKERFILE = 1024 * 1024
 
 
@@ -47,6 +53,20 @@ class Context:
                 sent(total := total + len(piece))
 
 
+class BoundedInfo(tarfile.TarInfo):
+    """A header whose extensions (long names, attributes) are short: tarfile reads each of them whole into memory."""
+
+    LONGEST = 1 << 20  # bytes
+
+    def _proc_member(self, tar: tarfile.TarFile) -> tarfile.TarInfo:
+        if self.type in (*_EXTENSIONS, tarfile.SOLARIS_XHDTYPE) and self.size > self.LONGEST:
+            raise tarfile.ReadError(f"a header of {self.size} bytes")
+        return super()._proc_member(tar)  # type: ignore[misc]
+
+
+_EXTENSIONS = (tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, tarfile.XHDTYPE, tarfile.XGLTYPE)
+
+
 def entry(name: str, content: bytes) -> bytes:
     """One file as a tar entry, padded to whole blocks. Its time is always the same: it is no part of a build."""
     info = tarfile.TarInfo(name)
@@ -68,8 +88,14 @@ def pack(folder: Path, target: Path, dockerfile: str, longest: int) -> int:
     `longest` bytes.
     """
     count = 0
+    try:
+        names = sorted(exclude_paths(str(folder), _rules(folder), dockerfile=dockerfile))
+    except RecursionError as exc:
+        raise InvalidArgument("Expected folders at most some hundred deep, found deeper ones.") from exc
+    if len(names) > MOST_FILES:
+        raise InvalidArgument(f"Expected at most {MOST_FILES:,} files, found more.", "Leave some out in .dockerignore.")
     with tarfile.open(target, "w", format=tarfile.PAX_FORMAT) as tar:
-        for name in sorted(exclude_paths(str(folder), _rules(folder), dockerfile=dockerfile)):
+        for name in names:
             path = folder / name
             if name.split("/")[0] == ".git" or not os.path.lexists(path):
                 continue
@@ -78,6 +104,10 @@ def pack(folder: Path, target: Path, dockerfile: str, longest: int) -> int:
                 continue
             info.uid = info.gid = 0
             info.uname = info.gname = ""
+            if shutil.disk_usage(target.parent).free < LEAST_FREE + info.size:
+                raise Conflict(
+                    "The disk that builds are packed on is nearly full.", "Ask an administrator to free some."
+                )
             if info.isreg():
                 # By its size again: a second name of a file would be packed as a link to the first.
                 info.type, info.linkname, info.size = tarfile.REGTYPE, "", path.stat().st_size
@@ -86,6 +116,8 @@ def pack(folder: Path, target: Path, dockerfile: str, longest: int) -> int:
             else:
                 tar.addfile(info)
             count += not info.isdir()
+            tar.members = []  # type: ignore[attr-defined]  # or it would remember every file
+            tar.inodes.clear()  # type: ignore[attr-defined]
             if tar.offset > longest:
                 raise InvalidArgument(
                     f"Expected at most {longest >> 20} MiB of files, found more.", "Leave some out in .dockerignore."
@@ -100,7 +132,18 @@ def _rules(folder: Path) -> list[str]:
     with path.open("rb") as file:
         text = file.read(MOST_IGNORE_BYTES).decode(errors="replace")
     lines = (line.strip() for line in text.removeprefix("\ufeff").splitlines())
-    return [line for line in lines if line and not line.startswith("#")]
+    rules = [line for line in lines if line and not line.startswith("#")]
+    if len(rules) > MOST_RULES or any(_is_costly(rule) for rule in rules):
+        raise InvalidArgument(
+            f"{IGNORE_FILE} is taken with at most {MOST_RULES} rules, and {MOST_STARS} stars between two slashes.",
+            "The time to match more of them grows without bounds.",
+        )
+    return rules
+
+
+def _is_costly(rule: str) -> bool:
+    """Whether a file's name could keep the matching (docker-py's, with backtracking) busy for hours."""
+    return any(len(re.findall(r"\*+", part)) > MOST_STARS for part in rule.split("/")) or rule.count("**") > MOST_STARS
 
 
 def dockerfile_in_folder(folder: Path, path: str) -> str:
@@ -113,7 +156,9 @@ def dockerfile_in_folder(folder: Path, path: str) -> str:
     if not found.is_relative_to(root):
         raise InvalidArgument(f"{path} leads out of the build’s files.", "A Dockerfile is one of them.")
     if not found.is_file():
-        near = sorted(str(each.relative_to(folder)) for each in folder.rglob("*ockerfile*") if each.is_file())[:5]
+        near = sorted(shown(str(each.relative_to(folder))) for each in folder.rglob("*ockerfile*") if each.is_file())[
+            :5
+        ]
         hint = f"There is: {', '.join(near)}." if near else "There is no file with such a name at all."
         raise InvalidArgument(f"There is no {path} among the files.", hint)
     with found.open("rb") as file:
@@ -124,24 +169,34 @@ def dockerfile_in_tar(archive: Path, path: str) -> str:
     """The same of a tar. Links are looked up by name alone: what they lead to, the engine finds or refuses."""
     wanted = os.path.normpath(path).lstrip("/")
     near: list[str] = []
-    with tarfile.open(archive) as tar:
+    found: str | None = None  # of two with the same name, engines take the last
+    with tarfile.open(archive, tarinfo=BoundedInfo) as tar:
         for info in tar:
             name = os.path.normpath(info.name).lstrip("/")
             if name == wanted and info.isreg() and info.size <= LARGEST_DOCKERFILE:
                 file = tar.extractfile(info)
-                return decoded(file.read() if file else b"", path)
-            if name == wanted and info.issym():
-                return ""
+                found = decoded(file.read() if file else b"", path)
+            elif name == wanted and info.issym():
+                found = ""
             if "ockerfile" in name and len(near) < 5:
-                near.append(name)
+                near.append(shown(name))
             tar.members = []  # type: ignore[attr-defined]  # or it would remember every file
+    if found is not None:
+        return found
     hint = f"There is: {', '.join(near)}." if near else "There is no file with such a name at all."
     raise InvalidArgument(f"There is no {path} among the files.", hint)
+
+
+def shown(name: str) -> str:
+    """A file's name as text that a database takes, whatever its bytes."""
+    return name.encode(errors="replace").decode().replace("\0", "")
 
 
 def decoded(content: bytes, path: str) -> str:
     if len(content) > LARGEST_DOCKERFILE:
         raise InvalidArgument(f"Expected {path} to have at most {LARGEST_DOCKERFILE >> 20} MiB, found more.")
+    if b"\0" in content:
+        raise InvalidArgument(f"Expected {path} to be text, found a zero byte.")
     try:
         return content.decode()
     except UnicodeDecodeError as exc:

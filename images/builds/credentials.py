@@ -61,6 +61,11 @@ def logins(options: Options, host: Host | None) -> dict[str, dict[str, str]]:
     }
 
 
+def hidden(logins: dict[str, dict[str, str]]) -> list[str]:
+    """What must not be read in output: the passwords, and the form in which they travel."""
+    return [form for each in logins.values() for form in (each["password"], f"{each['username']}:{each['password']}")]
+
+
 def registry_config(logins: dict[str, dict[str, str]]) -> str:
     """X-Registry-Config: base64url of {registry: AuthConfig}. Docker knows its Hub by an address of old."""
     hub = {DOCKER_HUB: logins[DEFAULT_DOMAIN]} if DEFAULT_DOMAIN in logins else {}

@@ -23,7 +23,7 @@ from hosts.models import Host
 from images.builds import actions, triggers
 from images.builds.asked import Options, Source
 from images.builds.forms import DefinitionForm, initial_of
-from images.builds.models import Build, Definition
+from images.builds.models import HEAVY, Build, Definition
 from images.builds.views import get_build
 
 MOST_SHOWN = 30
@@ -58,7 +58,7 @@ def definition(request: HttpRequest, slug: str) -> HttpResponse:
         "definition": found,
         "source": Source.of_json(found.source),
         "options": Options.of_json(found.options),
-        "builds": found.builds.select_related("operation", "definition")[:MOST_SHOWN],
+        "builds": found.builds.select_related("operation", "definition").defer(*HEAVY, "layers")[:MOST_SHOWN],
         "total": found.builds.count(),
         "hook_url": _hook_url(request, found),
         "new_secret": request.session.pop(f"{NEW_SECRET}-{found.pk}", ""),

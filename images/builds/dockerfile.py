@@ -6,13 +6,20 @@ The engine that builds it decides what is right; nothing is refused here. Rules:
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+KNOWN = (
+    *("ADD", "ARG", "CMD", "COPY", "ENTRYPOINT", "ENV", "EXPOSE", "FROM", "HEALTHCHECK", "LABEL", "MAINTAINER"),
+    *("ONBUILD", "RUN", "SHELL", "STOPSIGNAL", "USER", "VOLUME", "WORKDIR"),
+)
 MOST_BYTES = 1024 * 1024
+MOST_INSTRUCTIONS = 5000
+MOST_STAGES = 500
 LONGEST_TEXT = 500  # characters kept of an instruction for display
 
 _DIRECTIVE = re.compile(r"#\s*(\w+)\s*=\s*(.+?)\s*$")
@@ -100,8 +107,10 @@ def read(text: str) -> Dockerfile:
     before: list[Instruction] = []
     stages: list[Stage] = []
     defaults: dict[str, str] = {}
-    for each in instructions(text):
+    for each in itertools.islice(instructions(text), MOST_INSTRUCTIONS):
         if each.word == "FROM":
+            if len(stages) >= MOST_STAGES:
+                break
             stages.append(_stage(each, stages, defaults))
         elif stages:
             stages[-1].steps.append(each)

@@ -14,7 +14,9 @@ def after(build: Build, operation: Operation) -> None:
     """Start the push that was asked for. Its failure is its own: the image stays, and the push can be retried."""
     options = Options.of_json(build.options)
     if options.push and build.tags and operation.actor and operation.host:
-        done = Operation.objects.filter(kind="image.push", params__build=build.operation_id)
+        done = Operation.objects.filter(
+            kind="image.push", params__build=build.operation_id, params__image_id=build.image_id
+        )
         if not done.exists():
             operations.start(operation.actor, push_request(build, operation.host, options))
 
@@ -26,6 +28,7 @@ def push_request(build: Build, host: Host, options: Options) -> Request:
         title=f"Push {names}",
         host=host,
         target=("image", build.tags[0][:300], build.tags[0][:300]),
-        params={"references": build.tags, "logins": options.logins, "build": build.operation_id},
+        params={"references": build.tags, "logins": options.logins, "build": build.operation_id}
+        | {"image_id": build.image_id},
         lane=f"image:{host.pk}:{build.tags[0]}"[:300],
     )

@@ -323,9 +323,19 @@ class CredentialForm(forms.Form):
             self.add_error("username", "Expected the user’s name, found nothing.")
         if not data.get("secret") and not self.credential.pk:
             self.add_error("secret", "Expected the secret itself, found nothing.")
+        if self.credential.pk and not data.get("secret") and self._reaches_further(data):
+            self.add_error("secret", "Enter it again: it is to be shown where it was not before.")
         if kind == CredentialKind.GIT_KEY and data.get("secret") and "PRIVATE KEY-----" not in data["secret"]:
             self.add_error("secret", "Expected a private key in PEM, found none (-----BEGIN … PRIVATE KEY-----).")
         return data
+
+    def _reaches_further(self, data: dict[str, Any]) -> bool:
+        """Whether the secret there is would be shown to somebody else than before."""
+        kept = self.credential
+        environment = data.get("environment")
+        wider = environment is None and kept.environment_id is not None
+        other = environment is not None and environment.pk != kept.environment_id
+        return wider or other or data.get("server") != kept.server
 
     def fill(self) -> Credential:
         """The credential with what the form says; not saved."""

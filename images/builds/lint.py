@@ -6,17 +6,14 @@ The engine has the last word; a warning never keeps anybody from building.
 from __future__ import annotations
 
 import difflib
+import itertools
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from images.builds.dockerfile import MOST_BYTES, Dockerfile, Instruction, read, words_of
+from images.builds.dockerfile import KNOWN, MOST_BYTES, Dockerfile, Instruction, read, words_of
 
-KNOWN = (
-    *("ADD", "ARG", "CMD", "COPY", "ENTRYPOINT", "ENV", "EXPOSE", "FROM", "HEALTHCHECK", "LABEL", "MAINTAINER"),
-    *("ONBUILD", "RUN", "SHELL", "STOPSIGNAL", "USER", "VOLUME", "WORKDIR"),
-)
 MOST_FINDINGS = 100
 _SECRET = re.compile(r"(passw(or)?d|passphrase|secret|token|api_?key|private_?key|credential)", re.IGNORECASE)
 _NO_SECRET = re.compile(r"(_file|_path|_id|_url|_name)$", re.IGNORECASE)
@@ -40,7 +37,8 @@ def lint(text: str, *, args: tuple[str, ...] = ()) -> list[Finding]:
     if len(text.encode(errors="replace")) > MOST_BYTES:
         return [Finding(1, "error", f"Expected a Dockerfile of at most {MOST_BYTES >> 20} MiB.")]
     file = read(text)
-    found = [*_whole(file), *(finding for each in file.instructions for finding in _one(each)), *_stages(file)]
+    found = [*_whole(file), *_stages(file)]
+    found += itertools.islice((finding for each in file.instructions for finding in _one(each)), MOST_FINDINGS)
     found += [Finding(1, "warning", _exposed(f"The build argument {name}")) for name in args if is_secret(name)]
     return sorted(found, key=lambda each: each.line)[:MOST_FINDINGS]
 

@@ -148,6 +148,10 @@ class Trigger(models.TextChoices):
     BASE = "base", "New base image"
 
 
+HEAVY = ("dockerfile", "stages", "steps")
+"""Fields of a build that lists have no use for."""
+
+
 class Build(models.Model):
     """One build: the operation that runs it, what it was asked, and what it made."""
 
@@ -197,7 +201,7 @@ class Build(models.Model):
 
     def before(self) -> Build | None:
         """The last build of the same definition, or of the same first name, that made an image."""
-        earlier = Build.objects.filter(operation_id__lt=self.operation_id).exclude(image_id="")
+        earlier = Build.objects.filter(operation_id__lt=self.operation_id).exclude(image_id="").defer(*HEAVY)
         if self.definition_id:
             return earlier.filter(definition=self.definition_id).first()
         names = [tag.rpartition(":")[0] for tag in self.tags]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from controlplane.operations.models import State
 from images.builds.models import Build
 from images.builds.steps import BUILT, CACHED, CANCELLED, FAILED, RUNNING
 
@@ -82,12 +83,19 @@ def _edges(stages: list[dict[str, Any]], cards: dict[int, Card]) -> list[tuple[s
 
 
 def _card(build: Build, stage: dict[str, Any]) -> Card:
-    done = [step for step in build.steps if step["stage"] == stage["position"]]
+    done = [_ended(build, step) for step in build.steps if step["stage"] == stage["position"]]
     rows = _rows(done, stage)
     title = stage["name"] or ("final stage" if stage is build.stages[-1] else f"stage {stage['position']}")
     seconds = sum(step["seconds"] for step in done)
     shown = [row | {"y": HEAD + ROW * number + 15} for number, row in enumerate(rows[:MOST_ROWS])]
     return Card(title, stage["base"], _state([row["state"] for row in rows]), seconds, shown, len(rows) - len(shown))
+
+
+def _ended(build: Build, step: dict[str, Any]) -> dict[str, Any]:
+    """The step; one that nobody could write the end of has ended with its operation."""
+    if step["state"] == RUNNING and build.operation_id and build.operation.is_finished:
+        return {**step, "state": CANCELLED if build.operation.state == State.CANCELLED else FAILED}
+    return step
 
 
 def _rows(done: list[dict[str, Any]], stage: dict[str, Any]) -> list[dict[str, Any]]:

@@ -9,6 +9,7 @@ from controlplane.lib.errors import Conflict, NotFound
 from controlplane.operations.models import UNFINISHED
 from hosts.models import Host, HostState
 from images.builds.asked import Options
+from images.builds.models import Credential
 
 LABEL = "builder"
 """A host with the label `builder` belongs to the pool that is its value ("" and "true": the common one)."""
@@ -43,17 +44,25 @@ def choose(actor: Actor, options: Options) -> Host:
             raise NotFound("The host it was to be built on has been removed.", "Choose another.")
         require(actor, "image.build", host)
         return host
-    members = pools(actor).get(options.pool, [])
+    members = [host for host in pools(actor).get(options.pool, []) if _is_able(host, options)]
     ids = [host.pk for host in members]
     busy = Count("operations", filter=Q(operations__state__in=UNFINISHED))
     connected = list(Host.objects.filter(pk__in=ids, state=HostState.CONNECTED).annotate(busy=busy))
     if not connected:
         away = ", ".join(host.name for host in members) or "there is none"
         raise Conflict(
-            f"No builder of the pool “{options.pool}” is connected ({away}).",
+            f"No builder of the pool “{options.pool}” is connected that can do this ({away}).",
             f"Give a host the label {LABEL}={options.pool}, or choose a host.",
         )
     return min(connected, key=lambda host: (host.busy, _load(host), host.name))
+
+
+def _is_able(host: Host, options: Options) -> bool:
+    """Whether its engine takes secrets, where there are some, and it may see every credential."""
+    names = [*options.secrets, *options.logins]
+    used = Credential.objects.filter(name__in=names) if names else []
+    takes_secrets = not options.secrets or host.engine_kind in ("gantry", "podman")
+    return takes_secrets and all(each.may_be_used_on(host) for each in used)
 
 
 def _load(host: Host) -> float:

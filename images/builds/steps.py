@@ -12,10 +12,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from images.builds.dockerfile import LONGEST_TEXT, Dockerfile, Instruction, Stage
+from images.builds.dockerfile import KNOWN, LONGEST_TEXT, Dockerfile, Instruction, Stage
 
 RUNNING, CACHED, BUILT, FAILED, CANCELLED = "running", "cached", "built", "failed", "cancelled"
 LONGEST_LINE = 8000  # characters; a longer one is cut into several
+LONGEST_HELD = 64_000  # characters without an end of line that are held together, so that a secret is masked whole
 MOST_STEPS = 2000
 
 _HEADER = re.compile(r"(?:\[\d+/\d+\] )?(?:Step|STEP) \d+(?:/\d+)? ?: (.*)")
@@ -46,23 +47,22 @@ class Lines:
 
     def feed(self, text: str) -> Iterator[str]:
         *whole, self._rest = (self._rest + text).split("\n")
-        while len(self._rest) > LONGEST_LINE:
-            whole.append(self._rest[:LONGEST_LINE])
-            self._rest = self._rest[LONGEST_LINE:]
+        if len(self._rest) > LONGEST_HELD:
+            whole.append(self._rest)
+            self._rest = ""
         for line in whole:
-            yield from _pieces(line)
+            yield line.rstrip("\r").rpartition("\r")[2]
 
     def rest(self) -> Iterator[str]:
         """What came after the last line's end."""
         line, self._rest = self._rest, ""
         if line:
-            yield from _pieces(line)
+            yield line.rstrip("\r").rpartition("\r")[2]
 
 
 def _pieces(line: str) -> Iterator[str]:
-    shown = line.rstrip("\r").rpartition("\r")[2]
-    for start in range(0, max(len(shown), 1), LONGEST_LINE):
-        yield shown[start : start + LONGEST_LINE]
+    for start in range(0, max(len(line), 1), LONGEST_LINE):
+        yield line[start : start + LONGEST_LINE]
 
 
 class Steps:
@@ -73,12 +73,17 @@ class Steps:
     """
 
     def __init__(
-        self, dockerfile: Dockerfile, say: Callable[[str, str], None], clock: Callable[[], float] = time.monotonic
+        self,
+        dockerfile: Dockerfile,
+        say: Callable[[str, str], None],
+        clock: Callable[[], float] = time.monotonic,
+        mask: Callable[[str], str] = str,
     ) -> None:
         self.steps: list[Step] = []
-        self._file = dockerfile
         self._say = say
         self._clock = clock
+        self._mask = mask
+        self._has_output = False
         self._began = 0.0
         self._lines = Lines()
         self._place = _Place(dockerfile)
@@ -99,23 +104,34 @@ class Steps:
         self._finish(state)
 
     def _take(self, line: str) -> None:
-        if match := _HEADER.fullmatch(line):
-            self._begin(match[1])
-        elif _CACHED.match(line) and (step := self.current):
+        line = self._mask(line)
+        if (match := _HEADER.fullmatch(line)) and self._begin(match[1]):
+            return
+        if _CACHED.match(line) and (step := self.current) and not self._has_output:
             step.state = CACHED
             self._said(step)
-        else:
-            self._say(line, "stdout")
-
-    def _begin(self, text: str) -> None:
-        self._finish(BUILT)
-        if len(self.steps) >= MOST_STEPS:
             return
+        self._has_output = True
+        for piece in _pieces(line):
+            self._say(piece, "stdout")
+
+    def _begin(self, text: str) -> bool:
+        """False when it is no step: programs print such lines too, and then it is output."""
+        word = text.split(None, 1)[0].upper() if text.strip() else ""
+        if word not in KNOWN:
+            return False
         stage, line = self._place.of(text)
+        if not line and word != "LABEL" and self.steps:  # labels asked for are a step that no line has
+            return False
+        self._finish(BUILT)
+        self._has_output = False
+        if len(self.steps) >= MOST_STEPS:
+            return True
         step = Step(str(len(self.steps) + 1), stage, text[:LONGEST_TEXT], line)
         self.steps.append(step)
         self._began = self._clock()
         self._say(f"{step.key}\t{step.text}", "step")
+        return True
 
     def _finish(self, state: str) -> None:
         if step := self.current:

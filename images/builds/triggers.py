@@ -7,6 +7,7 @@ import hmac
 import json
 import logging
 import re
+import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -33,7 +34,9 @@ REMEMBERED_SECONDS = 24 * 3600
 _COMMIT = re.compile(r"(?!0+\Z)([0-9a-f]{40}|[0-9a-f]{64})")
 
 
-def start(definition: Definition, trigger: str, *, commit: str = "", ip: str | None = None) -> Operation:
+def start(
+    definition: Definition, trigger: str, *, commit: str = "", branch: str = "", ip: str | None = None
+) -> Operation:
     """Start a build in the owner's name; when it cannot be, write down why and raise GantryError."""
     try:
         owner = definition.owner
@@ -41,7 +44,7 @@ def start(definition: Definition, trigger: str, *, commit: str = "", ip: str | N
             raise Conflict(
                 f"Whoever saved {definition} last may not sign in any more.", "Save it again, in your own name."
             )
-        operation = actions.start_defined(owner, definition, trigger=trigger, commit=commit, ip=ip)
+        operation = actions.start_defined(owner, definition, trigger=trigger, commit=commit, branch=branch, ip=ip)
     except GantryError as exc:
         refused(definition, f"{Trigger(trigger).label}: {exc.message}")
         raise
@@ -55,10 +58,11 @@ def refused(definition: Definition, why: str) -> None:
 
 @dataclass(frozen=True)
 class Push:
-    """What a git server says of a push; `branch` without refs/heads/, "" for a tag."""
+    """What a git server says of a push; `branch` without refs/heads/, "" for a tag; `default` is HEAD's."""
 
     branch: str
     commit: str
+    default: str = ""
 
 
 def verify(secret: str, headers: Mapping[str, str], body: bytes) -> None:
@@ -77,16 +81,18 @@ def verify(secret: str, headers: Mapping[str, str], body: bytes) -> None:
         raise Forbidden("The signature is missing or wrong.", "Give the git server the secret shown at this webhook.")
 
 
-def refuse_twice(definition: Definition, body: bytes, headers: Mapping[str, str]) -> None:
-    """Raise Conflict for a delivery that was taken before: servers repeat what they think got lost."""
+def refuse_twice(definition: Definition, body: bytes, headers: Mapping[str, str]) -> str:
+    """The key it is remembered by. Raises Conflict for one taken before: servers repeat what they think lost."""
     ident = headers.get("X-GitHub-Delivery") or headers.get("X-Gitea-Delivery") or headers.get("X-Gitlab-Event-UUID")
-    key = hashlib.sha256((ident or "").encode() + b"\0" + body).hexdigest()
+    digest = hashlib.sha256((ident or "").encode() + b"\0" + body).hexdigest()
+    key = f"builds:hook:{definition.pk}:{digest}"
     try:
-        fresh = cache.add(f"builds:hook:{definition.pk}:{key}", 1, REMEMBERED_SECONDS)
+        fresh = cache.add(key, 1, REMEMBERED_SECONDS)
     except (RedisError, OSError) as exc:
         raise Unavailable("Redis is away, where deliveries are remembered.", "Deliver it again.") from exc
     if not fresh:
         raise Conflict("This very delivery was taken before.")
+    return key
 
 
 def pushed(body: bytes) -> Push | None:
@@ -105,7 +111,10 @@ def pushed(body: bytes) -> Push | None:
     commit = said.get("checkout_sha") or said.get("after")
     if not isinstance(commit, str) or not _COMMIT.fullmatch(commit):
         return None
-    return Push(ref.removeprefix("refs/heads/") if ref.startswith("refs/heads/") else "", commit)
+    about = said.get("repository") if isinstance(said.get("repository"), dict) else said.get("project")
+    default = about.get("default_branch") if isinstance(about, dict) else ""
+    branch = ref.removeprefix("refs/heads/") if ref.startswith("refs/heads/") else ""
+    return Push(branch, commit, default if isinstance(default, str) else "")
 
 
 def hooked(slug: str, headers: Mapping[str, str], body: bytes, ip: str | None) -> Operation | str:
@@ -114,18 +123,21 @@ def hooked(slug: str, headers: Mapping[str, str], body: bytes, ip: str | None) -
     Whether there is such a webhook at all is not told: a wrong signature and a wrong name look alike.
     """
     definition = Definition.objects.filter(slug=slug).exclude(hook_secret="").select_related("owner").first()
-    verify(unseal(definition.hook_secret) if definition else "\0", headers, body)
-    assert definition is not None
+    verify(unseal(definition.hook_secret) if definition else secrets.token_hex(32), headers, body)
+    assert definition is not None, "nobody knows that secret"
     push = pushed(body)
     if push is None:
         return "nothing was pushed"
     source = Source.of_json(definition.source)
-    if source.kind == GIT and push.branch != (source.ref or push.branch):
-        return f"{definition} builds {source.ref}"
-    if source.kind == GIT and not push.branch:
-        return f"{definition} builds a branch"
-    refuse_twice(definition, body, headers)
-    return start(definition, Trigger.WEBHOOK, commit=push.commit, ip=ip)
+    wanted = source.ref.removeprefix("refs/heads/") or push.default
+    if source.kind == GIT and (not push.branch or push.branch != wanted):
+        return f"{definition} builds {wanted or 'the default branch, which the delivery does not name'}"
+    key = refuse_twice(definition, body, headers)
+    try:
+        return start(definition, Trigger.WEBHOOK, commit=push.commit, branch=push.branch, ip=ip)
+    except BaseException:
+        cache.delete(key)  # delivered again, it may go well
+        raise
 
 
 def start_due() -> None:
@@ -142,11 +154,14 @@ def start_due() -> None:
             _quietly(definition, Trigger.SCHEDULE)
 
 
-def _quietly(definition: Definition, trigger: str) -> None:
+def _quietly(definition: Definition, trigger: str) -> bool:
+    """Whether it was started."""
     try:
         start(definition, trigger)
     except GantryError as exc:
         log.warning("%s was not built (%s): %s", definition, trigger, exc)
+        return False
+    return True
 
 
 def look_at_bases() -> None:
@@ -162,8 +177,9 @@ def look_at_bases() -> None:
         same = Definition.objects.filter(pk=definition.pk, base_digests=before)
         if same.update(base_digests=found, base_looked_at=timezone.now(), base_trouble="") != 1:
             continue
-        if any(name in before and before[name] != digest for name, digest in found.items()):
-            _quietly(definition, Trigger.BASE)
+        changed = any(name in before and before[name] != digest for name, digest in found.items())
+        if changed and not _quietly(definition, Trigger.BASE):
+            Definition.objects.filter(pk=definition.pk).update(base_digests=before)  # seen again at the next look
 
 
 def _asking(definition: Definition) -> tuple[Host, list[str], dict[str, dict[str, str]]]:
@@ -192,5 +208,13 @@ async def _digests(host: Host, bases: list[str], logins: dict[str, dict[str, str
                 headers = {"X-Registry-Auth": credentials.header(login)} if login else None
                 path = f"/distribution/{segment(reference.familiar)}/json"
                 answer = await engine.request("GET", path, headers=headers)
-                found[reference.familiar] = str(answer["Descriptor"]["digest"])
+                found[reference.familiar] = _digest(answer)
     return found
+
+
+def _digest(answer: object) -> str:
+    """Of GET /distribution/NAME/json. Raises Unavailable for anything else."""
+    described = answer.get("Descriptor") if isinstance(answer, dict) else None
+    if not isinstance(described, dict) or not isinstance(digest := described.get("digest"), str):
+        raise Unavailable("The host’s engine does not say which digest a name stands for.")
+    return digest

@@ -15,6 +15,7 @@ from django.utils import timezone
 
 from controlplane.access.models import User
 from controlplane.lib.errors import Conflict, InvalidArgument
+from images.builds.context import BoundedInfo, shown
 from images.builds.models import Upload
 
 LARGEST = 8 << 30  # bytes of one upload
@@ -81,16 +82,17 @@ def _look(upload: Upload) -> tuple[int, list[str]]:
     """How many files, and which of them look like Dockerfiles."""
     count, found = 0, []
     try:
-        with tarfile.open(upload.path) as tar:
+        with tarfile.open(upload.path, tarinfo=BoundedInfo) as tar:
             for info in tar:
-                count += info.isfile()
+                count += 1
                 if count > MOST_FILES or tar.offset > MOST_UNPACKED:
                     raise InvalidArgument(f"Expected at most {MOST_FILES:,} files and {MOST_UNPACKED >> 30} GiB.")
                 name = info.name.removeprefix("./").lstrip("/")
-                if "ockerfile" in name.rpartition("/")[2] and info.isreg() and len(name) <= 300:
+                name = os.path.normpath(name)
+                if "ockerfile" in name.rpartition("/")[2] and len(name) <= 300 and name == shown(name):
                     found.append(name)
                 tar.members = []  # type: ignore[attr-defined]  # or it would remember every file
-    except (tarfile.TarError, EOFError, OSError, ValueError) as exc:
+    except (tarfile.TarError, EOFError, OSError, ValueError, RecursionError) as exc:
         raise InvalidArgument(
             f"Expected a tar archive, plain or compressed with gzip, bzip2 or xz; it cannot be read: {exc}.",
             "Make one with tar -czf files.tar.gz FOLDER.",

@@ -22,7 +22,7 @@ from images.builds import actions, comparing, lint, picture
 from images.builds.asked import Options, Source
 from images.builds.filters import SORTS, BuildFilter
 from images.builds.forms import BuildForm, initial_of, read_json
-from images.builds.models import Build, Definition
+from images.builds.models import HEAVY, Build, Definition
 from images.usage import users
 
 
@@ -34,7 +34,8 @@ def get_build(request: HttpRequest, pk: int, verb: str = "image.see") -> Build:
 def build_list(request: HttpRequest) -> HttpResponse:
     """Every build, the newest first."""
     require(request.user, "image.see")
-    rows = visible(request.user, "image.see", Build.objects.select_related("operation__host", "definition"))
+    every = Build.objects.select_related("operation__host", "definition")
+    rows = visible(request.user, "image.see", every.defer(*HEAVY, "layers", "operation__params"))
     context = {
         "listing": listing(request, BuildFilter, rows, sorts=SORTS, default_sort="-id"),
         "any": Build.objects.exists(),
@@ -133,7 +134,7 @@ def compare(request: HttpRequest, pk: int) -> HttpResponse:
     build = get_build(request, pk)
     other_id = row_ids([request.GET.get("with", "")])
     other = get_build(request, other_id[0]) if other_id else build.before()
-    rows = visible(request.user, "image.see", Build.objects.select_related("operation", "definition"))
+    rows = visible(request.user, "image.see", Build.objects.select_related("operation", "definition").defer(*HEAVY))
     near = rows.filter(definition=build.definition_id).exclude(pk=build.pk)[:50]
     context = {
         "build": build,

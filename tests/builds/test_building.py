@@ -19,6 +19,7 @@ from images.builds.masking import MASK
 from images.builds.models import Build, Credential, CredentialKind, Upload
 from tests.images.working import host_of, run, run_in_thread, said
 from tests.support.engines import Dockerd, EngineProcess, unique
+from tests.support.images import busybox
 from tests.support.registry import Registry
 from tests.support.unixhttp import UnixConnection
 from tests.support.waiting import eventually
@@ -159,6 +160,24 @@ def test_a_push_follows_and_its_failure_leaves_the_image(
         assert engine.request("GET", f"/images/{name}/json")[0] == 200
     again = operations.retry(administrator, push)
     assert again.params["references"] == [bad]
+
+
+@pytest.mark.registry
+def test_a_login_opens_the_registry_of_the_base_and_of_the_push(administrator: User, builder: Host) -> None:
+    with Registry(users={"ada": "a-password-of-ada"}) as private:
+        base = private.push(busybox(extra=unique().encode()), f"gantry/{unique()}:1")
+        login = Credential(name="shop", kind=CredentialKind.REGISTRY, server=private.address, username="ada")
+        login.secret = "a-password-of-ada"
+        login.save()
+        source, name = typed(f"FROM {base}\nLABEL a=b\n"), f"{private.address}/gantry/{unique()}:1"
+        refused = run(start(administrator, builder, source, tags=[name]))
+        assert refused.state == State.FAILED, "without a login the base stays closed"
+        operation = run(start(administrator, builder, source, tags=[name], push=True, logins=["shop"]))
+        assert operation.state == State.SUCCEEDED, operation.error
+        push = run(Operation.objects.get(kind="image.push", params__build=operation.pk))
+        assert push.state == State.SUCCEEDED, push.error
+        told = said(refused) + said(operation) + said(push) + str(operation.params) + str(push.params)
+        assert "a-password-of-ada" not in told
 
 
 def secret_of(name: str, value: str, **fields: Any) -> Credential:

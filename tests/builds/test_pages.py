@@ -168,6 +168,17 @@ def test_a_credential_is_never_shown_again(ada: Client, host: Host) -> None:
     assert (credential.secret, credential.username, credential.kind) == (value, "bob", "registry")
 
 
+def test_a_secret_is_entered_again_before_another_server_sees_it(ada: Client) -> None:
+    credential = Credential(name="hub", kind="registry", server="r.example", username="ada")
+    credential.secret = "a-token-nobody-sees"
+    credential.save()
+    answer = ada.post("/builds/credentials/hub/", {"server": "evil.example", "username": "ada", "secret": ""})
+    assert answer.status_code == 422
+    assert "Enter it again" in answer.content.decode()
+    credential.refresh_from_db()
+    assert credential.server == "r.example"
+
+
 @pytest.mark.parametrize(
     ("fields", "words"),
     [

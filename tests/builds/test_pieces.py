@@ -110,6 +110,29 @@ def test_a_line_without_an_end_is_cut_into_pieces() -> None:
     assert max(map(len, said)) <= 8000
 
 
+def test_what_a_program_prints_is_no_step() -> None:
+    said: list[tuple[str, str]] = []
+    steps = Steps(read(FILE), lambda text, stream: said.append((stream, text)))
+    steps.feed("Step 1/4 : FROM busybox AS one\nStep 2/4 : RUN make all\n")
+    steps.feed("Step 1: Installing things\nStep 3/9 : COPY nothing here\n ---> Using cache\n")
+    steps.end("failed")
+    assert [(step.text, step.state) for step in steps.steps] == [
+        ("FROM busybox AS one", "built"),
+        ("RUN make all", "failed"),
+    ]
+    assert ("stdout", "Step 1: Installing things") in said
+
+
+@pytest.mark.parametrize("before", [7990, 7999, 8000, 15_990, 60_000])
+def test_a_secret_is_masked_wherever_a_long_line_is_cut(before: int) -> None:
+    said: list[str] = []
+    steps = Steps(read(""), lambda text, stream: said.append(text), mask=Mask(["s3cr3t-value-0123456789"]))
+    for piece in ("x" * before, "s3cr3t-value-", "0123456789", " tail\n"):
+        steps.feed(piece)
+    steps.end()
+    assert "".join(said) == "x" * before + MASK + " tail"
+
+
 @pytest.mark.parametrize(
     ("error", "line"),
     [
@@ -159,6 +182,7 @@ def test_a_git_address_is_taken_apart(text: str, url: str, host: str, port: int)
         "git@-oProxyCommand=id:x",
         "https://[::1/a",
         "fd::17",
+        "https://bücher.example/a",
     ],
 )
 def test_what_is_no_git_address_is_refused(text: str) -> None:
@@ -173,6 +197,8 @@ def test_what_is_no_git_address_is_refused(text: str) -> None:
         ("::1", False),
         ("::ffff:127.0.0.1", False),
         ("169.254.169.254", False),
+        ("100.100.100.200", False),
+        ("fd00:ec2::254", False),
         ("fe80::1", False),
         ("0.0.0.0", False),
         ("224.0.0.1", False),

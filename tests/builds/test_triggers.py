@@ -140,6 +140,39 @@ def test_an_owner_who_lost_the_right_builds_nothing_and_it_is_shown(
     assert "image.build" in definition.refused_why
 
 
+def test_a_definition_without_a_branch_builds_the_default_one(
+    client: Client, definition: Definition, redis_server: RedisServer
+) -> None:
+    source = Source("git", url="https://git.example/team/app.git")
+    Definition.objects.filter(pk=definition.pk).update(source=source.as_json())
+    about = {"default_branch": "main"}
+    for ref, status in (("refs/heads/experiment", 200), ("refs/heads/main", 202)):
+        content = body(ref=ref, repository=about, unique=unique())
+        answer = deliver(client, content, **{"X-Hub-Signature-256": f"sha256={signature(content)}"})
+        assert answer.status_code == status, answer.content
+    assert Build.objects.get().source["ref"] == "main", "for {branch} in a tag"
+
+
+def test_a_delivery_that_started_nothing_may_come_again(
+    client: Client, definition: Definition, redis_server: RedisServer
+) -> None:
+    content = body(unique=unique())
+    signed = {"X-Hub-Signature-256": f"sha256={signature(content)}"}
+    User.objects.filter(pk=definition.owner_id).update(is_active=False)
+    assert deliver(client, content, **signed).status_code == 409
+    User.objects.filter(pk=definition.owner_id).update(is_active=True)
+    assert deliver(client, content, **signed).status_code == 202
+
+
+def test_saving_leaves_alone_what_changed_meanwhile(administrator: User, definition: Definition) -> None:
+    stale = Definition.objects.get(pk=definition.pk)
+    actions.renew_hook(administrator, definition, on=False)
+    actions.start_defined(administrator, definition)
+    actions.save_definition(administrator, stale)
+    stale.refresh_from_db()
+    assert (stale.hook_secret, stale.next_number) == ("", 2)
+
+
 def test_a_new_secret_ends_the_old_one(administrator: User, client: Client, definition: Definition) -> None:
     secret = actions.renew_hook(administrator, definition, on=True)
     assert deliver(client, body(), **{"X-Gitlab-Token": SECRET}).status_code == 403
@@ -187,11 +220,14 @@ def test_a_new_base_image_builds_again(
     triggers.look_at_bases()
     triggers.look_at_bases()
     assert not Operation.objects.exists()
-    registry.push(busybox(extra=b"two"), base.partition("/")[2])
+    second = busybox(extra=b"two")
+    registry.push(second, base.partition("/")[2])
     triggers.look_at_bases()
     operation = Operation.objects.get()
     assert Build.objects.get().trigger == "base"
     assert run(operation).state == State.SUCCEEDED, operation.error
+    built = native_engine.expect("GET", f"/images/{options.tags[0]}/json")
+    assert built["RootFS"]["Layers"] == json.loads(second.configuration)["rootfs"]["diff_ids"]
     triggers.look_at_bases()
     assert Operation.objects.filter(kind="image.build").count() == 1
     definition.refresh_from_db()

@@ -6,6 +6,7 @@ import io
 import json
 import tarfile
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,8 +14,10 @@ from django.test import Client
 from django.utils import timezone
 
 from controlplane.access.models import User
+from controlplane.lib.errors import InvalidArgument
 from images.builds import tasks, uploading
 from images.builds.asked import Options, Source
+from images.builds.context import dockerfile_in_tar, pack
 from images.builds.models import Definition, Upload
 from tests.images.working import make_host
 
@@ -79,6 +82,45 @@ def test_what_is_no_archive_is_told(ada: Client, content: bytes) -> None:
     assert answer.status_code == 400
     assert "tar archive" in answer.json()["message"]
     assert not Upload.objects.exclude(finished_at=None).exists()
+
+
+def bomb(kind: bytes, size: int, times: int = 1) -> bytes:
+    """Headers that say something of the next, again and again."""
+    info = tarfile.TarInfo("x")
+    info.type, info.size = kind, size
+    return (info.tobuf(tarfile.GNU_FORMAT) + bytes(size + -size % 512)) * times + bytes(1024)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        bomb(tarfile.GNUTYPE_LONGNAME, 2 << 20),
+        bomb(tarfile.XHDTYPE, 2 << 20),
+        bomb(tarfile.GNUTYPE_LONGNAME, 10, times=3000),
+    ],
+    ids=["a name of megabytes", "attributes of megabytes", "names of names"],
+)
+def test_an_archive_whose_headers_are_a_bomb_is_refused(ada: Client, content: bytes) -> None:
+    url = begin(ada)
+    for at in range(0, len(content), 1 << 20):
+        put(ada, url, at, content[at : at + (1 << 20)])
+    assert finish(ada, url, len(content)).status_code == 400
+
+
+def test_of_two_dockerfiles_the_last_is_told(ada: Client, tmp_path: Path) -> None:
+    path = tmp_path / "twice.tar"
+    path.write_bytes(tar(Dockerfile="FROM first")[:1024] + tar(Dockerfile="FROM last"))
+    assert dockerfile_in_tar(path, "Dockerfile") == "FROM last"
+
+
+@pytest.mark.parametrize("rule", ["*a*a*a*a*c", "**/**/**/**/x", "\n".join(str(n) for n in range(1001))])
+def test_rules_that_would_take_hours_are_refused(tmp_path: Path, rule: str) -> None:
+    folder = tmp_path / "tree"
+    folder.mkdir()
+    (folder / ".dockerignore").write_text(rule)
+    (folder / ("a" * 250)).touch()
+    with pytest.raises(InvalidArgument, match="at most"):
+        pack(folder, tmp_path / "context.tar", "Dockerfile", 1 << 30)
 
 
 @pytest.mark.parametrize("offset", ["", "x", "-1", "²", "9" * 100])
