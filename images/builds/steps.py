@@ -118,10 +118,9 @@ class Steps:
     def _begin(self, text: str) -> bool:
         """False when it is no step: programs print such lines too, and then it is output."""
         word = text.split(None, 1)[0].upper() if text.strip() else ""
-        if word not in KNOWN:
-            return False
         stage, line = self._place.of(text)
-        if not line and word != "LABEL" and self.steps:  # labels asked for are a step that no line has
+        # Labels that were asked for are a step that no line has.
+        if not line and (word not in KNOWN or (word != "LABEL" and self.steps)):
             return False
         self._finish(BUILT)
         self._has_output = False

@@ -166,7 +166,7 @@ def test_redirects_and_closed_networks_are_not_followed(server: GitServer, targe
 
 def test_a_token_goes_over_https_only(server: GitServer, target: Path) -> None:
     repository = server.create("app", {"x": "1"})
-    login = Login("127.0.0.1", token="t0ken")
+    login = Login(f"127.0.0.1:{server.port}", token="t0ken")
     assert "over https only" in refused(repository.url, "main", target, login=login)
     assert not server.shown
 

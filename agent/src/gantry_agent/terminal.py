@@ -76,21 +76,24 @@ class Terminal:
     async def _why_ended(self) -> dict[str, Any]:
         """The exit message: its code, and whether the command, its container or the engine ended."""
         deadline = time.monotonic() + STOP_WATCH
-        try:
-            while True:
+        code, is_over = None, False
+        while True:
+            try:
                 code, is_over = await self._exit_code()
                 if await self._container_stopped():
                     return _exit(code, "container stopped")
                 if is_over and code is not None and code not in KILLED:
                     return _exit(code, "exited")
-                # A killed command, or one that the engine knows no more: the engine may notice only a
-                # little later that it was the container that stopped.
-                if time.monotonic() >= deadline:
-                    return _exit(code, "exited" if is_over else "engine lost")
-                await asyncio.sleep(0.1)
-        except EngineFailure as exc:
-            log.info("terminal %s: %s", self.id, exc)
-            return _exit(None, "engine lost")
+            except EngineUnreachable as exc:
+                log.info("terminal %s: %s", self.id, exc)
+                return _exit(None, "engine lost")
+            except EngineFailure as exc:  # Podman has such answers for a container that is just being removed
+                log.info("terminal %s: %s", self.id, exc)
+            # A killed command, or one that the engine knows no more: the engine may notice only a
+            # little later that it was the container that stopped.
+            if time.monotonic() >= deadline:
+                return _exit(code, "exited" if is_over else "engine lost")
+            await asyncio.sleep(0.1)
 
     async def _exit_code(self) -> tuple[int | None, bool]:
         """The command's exit code (None when unknown), and whether it is over. Raises EngineUnreachable."""
