@@ -34,7 +34,7 @@ from images.builds.asked import DOCKERFILE, GIT, TYPED, Options, Source
 from images.builds.cloning import Clone, clone
 from images.builds.context import Context, dockerfile_in_folder, dockerfile_in_tar, entry, is_plain_tar, pack, shown
 from images.builds.dockerfile import Dockerfile, read
-from images.builds.lint import lint
+from images.builds.lint import Finding, lint
 from images.builds.masking import Mask
 from images.builds.models import Build, Definition, Upload
 from images.builds.steps import CANCELLED, FAILED, Steps, line_of
@@ -161,7 +161,7 @@ async def _gather(job: Job, scratch: Path) -> None:
         )
         for template in job.options.tags
     ]
-    await asyncio.to_thread(_tell_warnings, job)
+    _tell_warnings(job, await asyncio.to_thread(lint, build.dockerfile, args=tuple(job.options.args)))
     await in_thread(_name, job)
 
 
@@ -218,8 +218,7 @@ def _upload(source: Source) -> Upload | None:
     return upload
 
 
-def _tell_warnings(job: Job) -> None:
-    findings = lint(job.build.dockerfile, args=tuple(job.options.args))
+def _tell_warnings(job: Job, findings: list[Finding]) -> None:
     job.work.result["warnings"] = [each.as_json() for each in findings if each.severity == "warning"]
     for each in findings:
         if each.severity == "warning":

@@ -124,7 +124,8 @@ def hooked(slug: str, headers: Mapping[str, str], body: bytes, ip: str | None) -
     """
     definition = Definition.objects.filter(slug=slug).exclude(hook_secret="").select_related("owner").first()
     verify(unseal(definition.hook_secret) if definition else secrets.token_hex(32), headers, body)
-    assert definition is not None, "nobody knows that secret"
+    if definition is None:  # nobody can have signed with a secret made here
+        raise Forbidden("The signature is missing or wrong.")
     push = pushed(body)
     if push is None:
         return "nothing was pushed"

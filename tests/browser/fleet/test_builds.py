@@ -121,8 +121,13 @@ def test_a_build_is_cancelled(page: Page, fleet: Fleet, loaded: str) -> None:
     page.get_by_role("button", name="Cancel the build").click()
     expect(state(page)).to_contain_text("cancelled", ignore_case=True, timeout=SECONDS)
     engine = fleet.engines["first"]
-    listed = lambda: engine.expect("GET", "/containers/json", all="true")  # noqa: E731
-    eventually(lambda: not [c for c in listed() if mark in c["Command"]], timeout=30, what="the step is gone")
+    eventually(lambda: not running_with(engine, mark), timeout=30, what="the step is gone")
+
+
+def running_with(engine: EngineProcess, mark: str) -> list[str]:
+    """Containers, whatever their state, whose command has the mark."""
+    listed = engine.expect("GET", "/containers/json", all="true")
+    return [each["Id"] for each in listed if mark in each["Command"]]
 
 
 def test_a_secret_is_used_and_found_nowhere(page: Page, fleet: Fleet, loaded: str) -> None:
