@@ -64,6 +64,12 @@ class BoundedInfo(tarfile.TarInfo):
         return super()._proc_member(tar)  # type: ignore[misc]
 
 
+def forget(tar: tarfile.TarFile) -> None:
+    """What tarfile remembers of every file it has read or written: without an end, in a large archive."""
+    tar.members = []  # type: ignore[attr-defined]
+    tar.inodes.clear()  # type: ignore[attr-defined]
+
+
 _EXTENSIONS = (tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, tarfile.XHDTYPE, tarfile.XGLTYPE)
 
 
@@ -116,8 +122,7 @@ def pack(folder: Path, target: Path, dockerfile: str, longest: int) -> int:
             else:
                 tar.addfile(info)
             count += not info.isdir()
-            tar.members = []  # type: ignore[attr-defined]  # or it would remember every file
-            tar.inodes.clear()  # type: ignore[attr-defined]
+            forget(tar)
             if tar.offset > longest:
                 raise InvalidArgument(
                     f"Expected at most {longest >> 20} MiB of files, found more.", "Leave some out in .dockerignore."
@@ -180,7 +185,7 @@ def dockerfile_in_tar(archive: Path, path: str) -> str:
                 found = ""
             if "ockerfile" in name and len(near) < 5:
                 near.append(shown(name))
-            tar.members = []  # type: ignore[attr-defined]  # or it would remember every file
+            forget(tar)
     if found is not None:
         return found
     hint = f"There is: {', '.join(near)}." if near else "There is no file with such a name at all."

@@ -28,7 +28,11 @@ def push_request(build: Build, host: Host, options: Options) -> Request:
         title=f"Push {names}",
         host=host,
         target=("image", build.tags[0][:300], build.tags[0][:300]),
-        params={"references": build.tags, "logins": options.logins, "build": build.operation_id}
-        | {"image_id": build.image_id},
+        params={
+            "references": build.tags,
+            "logins": options.logins,
+            "build": build.operation_id,
+            "image_id": build.image_id,
+        },
         lane=f"image:{host.pk}:{build.tags[0]}"[:300],
     )

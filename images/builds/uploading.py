@@ -15,7 +15,7 @@ from django.utils import timezone
 
 from controlplane.access.models import User
 from controlplane.lib.errors import Conflict, InvalidArgument
-from images.builds.context import BoundedInfo, shown
+from images.builds.context import BoundedInfo, forget, shown
 from images.builds.models import Upload
 
 LARGEST = 8 << 30  # bytes of one upload
@@ -91,7 +91,7 @@ def _look(upload: Upload) -> tuple[int, list[str]]:
                 name = os.path.normpath(name)
                 if "ockerfile" in name.rpartition("/")[2] and len(name) <= 300 and name == shown(name):
                     found.append(name)
-                tar.members = []  # type: ignore[attr-defined]  # or it would remember every file
+                forget(tar)
     except (tarfile.TarError, EOFError, OSError, ValueError, RecursionError) as exc:
         raise InvalidArgument(
             f"Expected a tar archive, plain or compressed with gzip, bzip2 or xz; it cannot be read: {exc}.",
