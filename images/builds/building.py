@@ -42,6 +42,7 @@ from images.pulling import Layers
 
 SCRATCH_PREFIX = "gantry-build-"
 LARGEST_CONTEXT = 8 << 30  # bytes of a repository's files
+LONGEST_HEADER = 60 * 1024  # bytes; the native engine reads 64 KiB of one
 SAVE_SECONDS = 0.5  # how often steps are written while they pass
 TYPED_BESIDE = "Dockerfile.gantry"  # the name of a typed Dockerfile among files that have one already
 PODMAN_SECRET = "podman-build-secret"  # the prefix by which Podman tells secrets in a context from files
@@ -83,6 +84,8 @@ async def build(work: Work) -> None:
                 image = await _run(job, engine)
                 await work.checkpoint()  # what follows is not for a run that was given up for dead
                 await in_thread(_save_image, job, image)
+                work.result |= {"image_id": job.build.image_id, "tags": job.build.tags, "at": time.time()}
+                job.say(f"{work.operation.host_name} has {', '.join(job.build.tags) or job.build.image_id[:19]}.")
     except TimeoutError as exc:
         if not limit.expired():
             raise
@@ -94,7 +97,8 @@ async def build(work: Work) -> None:
         exc.message, exc.hint = job.mask(exc.message), job.mask(exc.hint)
         raise
     await work.checkpoint()
-    await in_thread(following.after, job.build, work.operation)
+    if why_not := await in_thread(following.after, job.build, work.operation):
+        job.say(why_not, "note")
 
 
 def _begin(work: Work) -> Job:
@@ -325,7 +329,13 @@ def _with_secrets(job: Job) -> tuple[Context, dict[str, Any], dict[str, str]]:
     host = job.work.host
     kind = host.engine_kind if host else ""
     if kind == "gantry":
-        return job.context, {}, {"X-Gantry-Build-Secrets": credentials.native_secrets_header(job.secrets)}
+        header = credentials.native_secrets_header(job.secrets)
+        if len(header) > LONGEST_HEADER:
+            raise InvalidArgument(
+                f"Expected secrets of at most {LONGEST_HEADER * 9 // 16 >> 10} KiB together, found more.",
+                "Give the step a short one that opens the long one.",
+            )
+        return job.context, {}, {"X-Gantry-Build-Secrets": header}
     if kind == "podman":
         if job.context.file and not is_plain_tar(job.context.file):
             raise InvalidArgument("On a Podman host, secrets go with files that are not compressed.")
@@ -393,5 +403,3 @@ def _save_image(job: Job, found: Inspected) -> None:
         for each in reversed(history)
     ]
     _save(build)
-    job.work.result |= {"image_id": build.image_id, "tags": build.tags, "at": time.time()}
-    job.say(f"{job.work.operation.host_name} has {', '.join(build.tags) or build.image_id[:19]}.")

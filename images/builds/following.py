@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from controlplane.access.decide import allows
 from controlplane.operations import actions as operations
 from controlplane.operations.actions import Request
 from controlplane.operations.models import Operation
@@ -10,15 +11,18 @@ from images.builds.asked import Options
 from images.builds.models import Build
 
 
-def after(build: Build, operation: Operation) -> None:
-    """Start the push that was asked for. Its failure is its own: the image stays, and the push can be retried."""
+def after(build: Build, operation: Operation) -> str:
+    """Start the push that was asked for; the reason when not. A push that fails leaves the image, and can be retried."""
     options = Options.of_json(build.options)
     if options.push and build.tags and operation.actor and operation.host:
+        if not allows(operation.actor, "image.push", operation.host):  # asked at the start too: it may have ended since
+            return f"Not pushed: {operation.actor_name} lacks the right “image.push” by now."
         done = Operation.objects.filter(
             kind="image.push", params__build=build.operation_id, params__image_id=build.image_id
         )
         if not done.exists():
             operations.start(operation.actor, push_request(build, operation.host, options))
+    return ""
 
 
 def push_request(build: Build, host: Host, options: Options) -> Request:
