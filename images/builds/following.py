@@ -12,7 +12,7 @@ from images.builds.models import Build
 
 
 def after(build: Build, operation: Operation) -> str:
-    """Start the push that was asked for; the reason when not. A push that fails leaves the image, and can be retried."""
+    """Start the push that was asked for; the reason when not. One that fails leaves the image, and can be retried."""
     options = Options.of_json(build.options)
     if options.push and build.tags and operation.actor and operation.host:
         if not allows(operation.actor, "image.push", operation.host):  # asked at the start too: it may have ended since
