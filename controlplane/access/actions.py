@@ -5,8 +5,10 @@ from __future__ import annotations
 from django.db import transaction
 from django.utils import timezone
 
+from controlplane.access import sessions
 from controlplane.access.decide import allows
-from controlplane.access.models import Invitation, Role, User, hash_token
+from controlplane.access.giving import EVERYTHING, lacking, standing_extents
+from controlplane.access.models import Invitation, Standing, User, hash_token
 from controlplane.lib.errors import Conflict, NotFound
 
 
@@ -16,10 +18,10 @@ def first_administrator_link(base_url: str) -> str | None:
     Links printed by earlier starts end here, so that at most one is open.
     """
     with transaction.atomic():
-        if User.objects.filter(role=Role.ADMINISTRATOR, is_active=True).exists():
+        if User.objects.filter(standing=Standing.ADMINISTRATOR, is_active=True).exists():
             return None
         Invitation.objects.filter(created_by=None).open().update(expires_at=timezone.now())
-        _, token = Invitation.issue(Role.ADMINISTRATOR)
+        _, token = Invitation.issue(Standing.ADMINISTRATOR)
     return f"{base_url.rstrip('/')}/setup/{token}/"
 
 
@@ -38,19 +40,21 @@ def open_invitation(token: str) -> Invitation:
 def _is_backed(invitation: Invitation) -> bool:
     """Does the right behind the link still hold? That of its maker, or, for the first administrator's link, that
     there is no administrator yet. Otherwise somebody who is kept out could come back by a link made before."""
-    if invitation.created_by is not None:
-        return allows(invitation.created_by, "access.manage")
-    return not User.objects.filter(role=Role.ADMINISTRATOR, is_active=True).exists()
+    maker = invitation.created_by
+    if maker is not None:
+        may_give = not any(lacking(maker, extent) for extent, _ in standing_extents(invitation.standing))
+        return may_give and allows(maker, "access.manage", EVERYTHING)
+    return not User.objects.filter(standing=Standing.ADMINISTRATOR, is_active=True).exists()
 
 
 @transaction.atomic
 def accept_invitation(token: str, user: User) -> User:
-    """Save `user` with the invitation's role and end the invitation. Raises NotFound as `open_invitation`."""
+    """Save `user` with the invitation's standing and end the invitation. Raises NotFound as `open_invitation`."""
     invitation = open_invitation(token)
     claimed = Invitation.objects.filter(pk=invitation.pk).open().update(used_at=timezone.now())
     if claimed != 1:
         raise NotFound("This link has just been used.", "Ask for a new one.")
-    user.role = invitation.role
+    user.standing = invitation.standing
     user.save()
     Invitation.objects.filter(pk=invitation.pk).update(used_by=user)
     return user
@@ -58,23 +62,23 @@ def accept_invitation(token: str, user: User) -> User:
 
 def _refuse_without_administrator(user: User) -> None:
     # All of them are locked, in one order: of two who demote each other at once the second must see the first.
-    every = User.objects.select_for_update().filter(role=Role.ADMINISTRATOR, is_active=True).order_by("pk")
+    every = User.objects.select_for_update().filter(standing=Standing.ADMINISTRATOR, is_active=True).order_by("pk")
     if not [other for other in every if other.pk != user.pk]:
         raise Conflict(f"{user.display} is the last administrator.", "Make somebody else an administrator first.")
 
 
 @transaction.atomic
-def set_role(user: User, role: str) -> None:
-    """Give `user` another role. Raises Conflict when no administrator would be left."""
-    if role != Role.ADMINISTRATOR and user.is_administrator:
+def set_standing(user: User, standing: str) -> None:
+    """Give `user` another standing. Raises Conflict when no administrator would be left."""
+    if standing != Standing.ADMINISTRATOR and user.is_administrator:
         _refuse_without_administrator(user)
-    user.role = role
-    user.save(update_fields=["role"])
+    user.standing = standing
+    user.save(update_fields=["standing"])
 
 
 @transaction.atomic
 def set_active(user: User, active: bool) -> None:
-    """Let `user` in or keep them out; their open pages and streams end within seconds.
+    """Let `user` in or keep them out; their sessions end at once, their open pages and streams within seconds.
 
     Raises Conflict when no administrator would be left.
     """
@@ -82,3 +86,5 @@ def set_active(user: User, active: bool) -> None:
         _refuse_without_administrator(user)
     user.is_active = active
     user.save(update_fields=["is_active"])
+    if not active:
+        sessions.end_all(user)

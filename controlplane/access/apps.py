@@ -6,3 +6,9 @@ class AccessConfig(AppConfig):
 
     name = "controlplane.access"
     label = "access"
+
+    def ready(self) -> None:
+        from controlplane.access.second_factor import lacks_second_factor
+        from controlplane.lib import sockets
+
+        sockets.KEPT_OUT.append(lacks_second_factor)

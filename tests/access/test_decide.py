@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from containers.models import Container
 from controlplane.access.decide import Actor, allows, fetch, require, visible
-from controlplane.access.models import Role, User
-from controlplane.access.roles import ALL_VERBS, CHANGING, SEEING, VERBS
+from controlplane.access.models import Standing, User
+from controlplane.access.roles import ALL_VERBS, CHANGING, SEEING, STANDING
 from controlplane.lib.errors import RightMissing
 from controlplane.operations.models import Operation
 from hosts.models import Host
@@ -26,7 +26,7 @@ actors: st.SearchStrategy[Actor] = st.one_of(
         User,
         pk=st.just(1),
         username=st.just("somebody"),
-        role=st.sampled_from([*Role.values, "", "Administrator", "root"]),
+        standing=st.sampled_from([*Standing.values, "", "Administrator", "root"]),
         is_active=st.booleans(),
         is_staff=st.booleans(),
         is_superuser=st.booleans(),
@@ -57,7 +57,7 @@ def test_allows_and_visible_agree_on_every_row(tables: list[type[Model]], actor:
 def test_a_right_comes_from_the_role_of_an_active_person_alone(actor: Actor, verb: str) -> None:
     """Django's own flags (staff, superuser) count for nothing."""
     active = isinstance(actor, User) and actor.is_active
-    assert allows(actor, verb) == (active and verb in VERBS.get(getattr(actor, "role", ""), ()))
+    assert allows(actor, verb) == (active and verb in STANDING.get(getattr(actor, "standing", ""), ()))
 
 
 @given(actor=actors, verb=st.text(max_size=30).filter(lambda text: text not in ALL_VERBS))
@@ -73,7 +73,7 @@ def test_an_unknown_verb_is_a_defect_not_a_refusal(actor: Actor, verb: str) -> N
 def test_a_viewer_sees_and_changes_nothing(vic: User) -> None:
     assert all(allows(vic, verb) for verb in SEEING)
     assert not any(allows(vic, verb) for verb in CHANGING)
-    assert not {"container.secrets", "container.exec", "audit.see"} & VERBS[Role.VIEWER]
+    assert not {"container.secrets", "container.exec", "audit.see"} & STANDING[Standing.VIEWER]
 
 
 def test_an_administrator_holds_every_verb(ada: User) -> None:

@@ -14,7 +14,7 @@ from django.test import Client
 
 from controlplane.access.models import User
 from controlplane.operations.models import AuditEntry, Outcome
-from controlplane.people.views import GUESSES
+from controlplane.people.sign_in import GUESSES, WRONG
 from tests.support.redis import RedisServer
 
 PASSWORD = "correct horse battery"
@@ -84,9 +84,23 @@ def test_guesses_of_one_name_from_one_address_are_few(ann: User) -> None:
     assert guess("ben") == 200
     assert guess("ann", PASSWORD, REMOTE_ADDR="192.0.2.7") == 302, "she is not locked out from elsewhere"
     assert guess("ann", HTTP_X_FORWARDED_FOR="192.0.2.8") == 429, "which address it is, nobody may choose"
-    entry = AuditEntry.objects.get(verb="access.sign-in")
+    entry = AuditEntry.objects.get(verb="access.sign-in", detail__contains="too many")
     assert (entry.outcome, entry.actor, entry.ip) == (Outcome.REFUSED, None, "127.0.0.1")
     assert "ann" in entry.detail
+    assert AuditEntry.objects.filter(verb="access.sign-in", detail="wrong password for “ann”").count() == GUESSES.most
+    allowed = AuditEntry.objects.get(verb="access.sign-in", outcome=Outcome.ALLOWED)
+    assert (allowed.actor, allowed.ip, allowed.detail) == (ann, "192.0.2.7", "signed in with password")
+
+
+@pytest.mark.usefixtures("counting")
+def test_a_list_of_names_is_no_way_round(ann: User) -> None:
+    """Wrong sign-ins of one address are counted, whatever the name; right ones are not."""
+    assert {guess("ann", PASSWORD) for _ in range(3)} == {302}
+    codes = [guess(f"name{number}") for number in range(WRONG.most + 1)]
+    assert codes == [200] * WRONG.most + [429]
+    assert guess("ann", PASSWORD) == 429
+    assert guess("ann", PASSWORD, REMOTE_ADDR="192.0.2.7") == 302
+    assert AuditEntry.objects.filter(verb="access.sign-in", detail__contains="too many").count() == 1
 
 
 @pytest.mark.usefixtures("counting")
@@ -133,6 +147,8 @@ def test_guesses_sent_all_at_once_are_counted_too() -> None:
             outcomes.append(guess("ann"))
         finally:
             connection.close()
+            for pool in cache._cache._pools.values():  # this thread's own, which nobody closes for it
+                pool.disconnect()
 
     threads = [threading.Thread(target=try_once) for _ in range(20)]
     for thread in threads:
