@@ -17,7 +17,7 @@ from controlplane.access.models import User
 from controlplane.lib.errors import Conflict
 from controlplane.lib.live import publish
 from controlplane.operations import kinds, lifecycle
-from controlplane.operations.audit import record
+from controlplane.operations.audit import gathered, record
 from controlplane.operations.models import UNFINISHED, Operation, State
 
 log = logging.getLogger(__name__)
@@ -25,7 +25,8 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Request:
-    """What one operation is to do. `host` is a hosts.Host or None; `target` is (kind, id, name)."""
+    """What one operation is to do. `host` is a hosts.Host or None; `target` is (kind, id, name); `image` the id of the
+    ImageName it is about, by which those are found who may see it."""
 
     kind: str
     title: str
@@ -33,6 +34,7 @@ class Request:
     target: tuple[str, str, str] = ("", "", "")
     params: dict[str, Any] = field(default_factory=dict)
     lane: str = ""
+    image: int | None = None
 
 
 def enqueue(*operation_ids: int) -> None:
@@ -50,7 +52,7 @@ def start(actor: User, request: Request, *, ip: str | None = None, **links: Any)
 
     The caller has asked `access` already. `links`: `parent`, `retry_of`.
     """
-    with transaction.atomic():
+    with transaction.atomic(), gathered():
         operation = _create(actor, request, ip, **links)
         transaction.on_commit(lambda: enqueue(operation.pk))
         publish("operations")
@@ -63,7 +65,7 @@ def start_many(actor: User, title: str, requests: Sequence[Request], *, ip: str 
         raise Conflict("Nothing was selected.", "Select at least one row.")
     if len(requests) == 1:
         return start(actor, requests[0], ip=ip)
-    with transaction.atomic():
+    with transaction.atomic(), gathered():
         now = timezone.now()
         parent = Operation.objects.create(
             kind="bulk",
@@ -71,6 +73,7 @@ def start_many(actor: User, title: str, requests: Sequence[Request], *, ip: str 
             state=State.RUNNING,
             actor=actor,
             actor_name=actor.display,
+            token=actor.token,
             started_at=now,
             progress={"children": {"status": "", "current": 0, "total": len(requests)}},
         )
@@ -88,12 +91,14 @@ def _create(actor: User, request: Request, ip: str | None, **links: Any) -> Oper
         title=request.title[:300],
         actor=actor,
         actor_name=actor.display,
+        token=actor.token,
         host=request.host,
         host_name=request.host.name if request.host else "",
         target_kind=target_kind,
         target_id=target_id,
         target_name=target_name,
         lane=request.lane,
+        image_name_id=request.image,
         params=request.params,
         **links,
     )
@@ -103,7 +108,7 @@ def _create(actor: User, request: Request, ip: str | None, **links: Any) -> Oper
         target_kind=target_kind,
         target_id=target_id,
         target_name=target_name,
-        host_name=operation.host_name,
+        host=request.host,
         detail=request.title,
         operation=operation,
         ip=ip,
@@ -117,7 +122,7 @@ def cancel(actor: User, operation: Operation, *, ip: str | None = None) -> None:
     A queued one ends here and now; a running one is told through the database and ends within about a second.
     Raises Conflict when it has ended, or when its kind cannot be stopped once it runs.
     """
-    with transaction.atomic():
+    with transaction.atomic(), gathered():
         operation = Operation.objects.select_for_update().get(pk=operation.pk)
         if operation.is_finished:
             raise Conflict(f"This operation has already {operation.state}.")
@@ -164,9 +169,16 @@ def _again(actor: User, operation: Operation) -> Request:
         title=operation.title,
         host=operation.host,
         target=(operation.target_kind, operation.target_id, operation.target_name),
-        params=operation.params,
+        params=_params_for(actor, operation),
         lane=operation.lane,
+        image=operation.image_name_id,
     )
+
+
+def _params_for(actor: User, operation: Operation) -> dict[str, Any]:
+    """Those of `operation`, without what is another's: a password was given for that one time."""
+    personal = () if operation.actor_id == actor.pk else kinds.get(operation.kind).personal
+    return {name: value for name, value in operation.params.items() if name not in personal}
 
 
 def _require_again(actor: User, operation: Operation) -> None:
@@ -174,7 +186,8 @@ def _require_again(actor: User, operation: Operation) -> None:
     kind = kinds.find(operation.kind)
     if kind is None:
         raise Conflict(f"This Gantry knows no operations of the kind {operation.kind} any more.")
-    require(actor, kind.verb, kind.find_target(operation))
+    for target in kind.targets(operation):
+        require(actor, kind.verb, target)
 
 
 def _audit_request(actor: User, what: str, operation: Operation, ip: str | None) -> None:
@@ -184,6 +197,7 @@ def _audit_request(actor: User, what: str, operation: Operation, ip: str | None)
         target_kind="operation",
         target_id=operation.pk,
         target_name=operation.title,
+        host=operation.host,
         host_name=operation.host_name,
         detail=f"{what} {operation.title}",
         operation=operation,

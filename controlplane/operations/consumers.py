@@ -9,16 +9,16 @@ from typing import Any
 from controlplane.access.decide import fetch
 from controlplane.lib.lists import row_ids
 from controlplane.lib.live import LAYER_ERRORS, group
-from controlplane.lib.sockets import SignedInConsumer
 from controlplane.lib.threads import in_thread
 from controlplane.operations.models import Operation, OperationOutput
+from controlplane.operations.sockets import AuditedConsumer
 
 BATCH_ROWS = 500
 # Should a live fact be lost, the next look at the database comes this soon.
 LOOK_SECONDS = 2.0
 
 
-class OutputConsumer(SignedInConsumer):
+class OutputConsumer(AuditedConsumer):
     """Sends `{"lines": [[seq, time, stream, text], …]}`, resuming after `?after=<seq>`, then `{"ended": state}`."""
 
     operation: Operation
@@ -26,6 +26,9 @@ class OutputConsumer(SignedInConsumer):
     def authorise(self) -> None:
         pk = self.scope["url_route"]["kwargs"]["pk"]
         self.operation = fetch(self.scope["user"], "operation.see", Operation.objects.all(), see="operation.see", pk=pk)
+
+    def is_there(self) -> bool:
+        return Operation.objects.filter(pk=self.operation.pk).exists()
 
     async def opened(self) -> None:
         after = self.scope["query_string"].decode("latin-1").removeprefix("after=")

@@ -5,12 +5,14 @@ from __future__ import annotations
 import logging
 from typing import Any
 
+from django.contrib.auth.models import AnonymousUser
 from django.db import IntegrityError, transaction
 from django.db.models import Count, Q, QuerySet
 from django.utils import timezone
 
 from controlplane.lib.live import publish
 from controlplane.operations import kinds
+from controlplane.operations.audit import as_asked, record
 from controlplane.operations.kinds import OnLoss
 from controlplane.operations.models import (
     FINISHED,
@@ -111,8 +113,32 @@ def finish(operation: Operation, state: str, *, error: str = "", hint: str = "")
         if changed != 1:
             return False
         publish("operations", f"operation.{operation.pk}")
+        write_end(operation)
     settle_parent(operation)
     return True
+
+
+def write_end(operation: Operation) -> None:
+    """The entry that tells how an operation ended, by whom and from where it was asked for, and which entry that is.
+
+    Comes last in its transaction."""
+    operation = Operation.objects.select_related("actor", "token").get(pk=operation.pk)
+    ran = operation.duration
+    with as_asked(operation) as asked:
+        record(
+            operation.actor or AnonymousUser(),
+            "operation.ended",
+            target_kind=operation.target_kind,
+            target_id=operation.target_id,
+            target_name=operation.target_name,
+            host_name=operation.host_name,
+            result=operation.state,
+            seconds=round(ran.total_seconds()) if ran is not None else None,
+            follows=asked,
+            detail=": ".join(filter(None, [operation.title, operation.error])),
+            operation=operation,
+            stranger=operation.actor_name,
+        )
 
 
 def cancel_queued(operation: Operation) -> bool:
@@ -122,6 +148,8 @@ def cancel_queued(operation: Operation) -> bool:
             state=State.CANCELLED, finished_at=timezone.now()
         )
         publish("operations", f"operation.{operation.pk}")
+        if changed == 1:
+            write_end(operation)
     return changed == 1
 
 
@@ -213,6 +241,8 @@ def _rescue(operation: Operation) -> bool:
             return False
         note(operation.pk, text)
         publish("operations", f"operation.{operation.pk}")
+        if "finished_at" in after:
+            write_end(operation)
     if not repeat:
         settle_parent(operation)
     return repeat

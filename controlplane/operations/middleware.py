@@ -3,15 +3,44 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import render
+from django.shortcuts import redirect, render
 from django.utils.http import url_has_allowed_host_and_scheme
 
-from controlplane.lib.errors import GantryError, RightMissing
-from controlplane.operations.audit import client_ip, record
-from controlplane.operations.models import Outcome
+from controlplane.access.models import User
+from controlplane.access.second_factor import lacks_second_factor
+from controlplane.lib import origin
+from controlplane.lib.errors import GantryError, RightMissing, Withheld
+from controlplane.operations import refusals
+from controlplane.operations.audit import client_ip
+
+
+class SecondFactorRequired:
+    """Middleware. Nothing is shown to somebody whose role asks for a second factor that they have not set up, but for
+    where one does that: a page leads there, anything else is refused with 403."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        return self.get_response(request)
+
+    def process_view(self, request: HttpRequest, view: Callable[..., Any], *_: Any) -> HttpResponse | None:
+        is_open = not getattr(view, "login_required", True) or getattr(view, "open_without_second_factor", False)
+        if is_open or not isinstance(request.user, User) or not lacks_second_factor(request.user):
+            return None
+        if request.method in ("GET", "HEAD") and "HX-Request" not in request.headers:
+            return redirect("access:second-factor")
+        error = Withheld(
+            "access.sign-in", "A role that you hold asks for a second factor.", "Reload the page and set one up."
+        )
+        refusals.note(request.user, error, f"{request.method} {request.path}")
+        response = render(request, "errors/toast.html", {"error": error}, status=403)
+        response["HX-Retarget"], response["HX-Reswap"] = "#toasts", "beforeend"
+        return response
 
 
 class ExplainErrors:
@@ -21,14 +50,15 @@ class ExplainErrors:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
-        return self.get_response(request)
+        with origin.entered(door=origin.door_of(request.path), ip=client_ip(request)):
+            return self.get_response(request)
 
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
+        refusals.note(request.user, exception, f"{request.method} {request.path}")
         if not isinstance(exception, GantryError):
             return None
-        if isinstance(exception, RightMissing):
-            self._audit(request, exception)
-        elif request.method == "POST" and not request.htmx and (back := self._page_before(request)):  # type: ignore[attr-defined]
+        told_by_message = request.method == "POST" and not request.htmx and not isinstance(exception, RightMissing)  # type: ignore[attr-defined]
+        if told_by_message and (back := self._page_before(request)):
             messages.error(request, f"{exception.message} {exception.hint}".strip())
             return HttpResponse(status=303, headers={"Location": back})
         return self._answer(request, exception)
@@ -56,17 +86,3 @@ class ExplainErrors:
             referer, allowed_hosts={request.get_host()}, require_https=request.is_secure()
         )
         return referer if safe else None
-
-    @staticmethod
-    def _audit(request: HttpRequest, error: RightMissing) -> None:
-        target = error.target
-        record(
-            request.user,
-            error.verb,
-            target_kind=target._meta.model_name if hasattr(target, "_meta") else "",
-            target_id=getattr(target, "pk", ""),
-            target_name=str(target or ""),
-            outcome=Outcome.REFUSED,
-            detail=f"{request.method} {request.path}",
-            ip=client_ip(request),
-        )

@@ -8,20 +8,24 @@ import logging
 from typing import Any
 
 from asgiref.sync import async_to_sync
+from django.contrib.auth.models import AnonymousUser
 from django.db import DatabaseError, transaction
 from django.utils import timezone
 
-from controlplane.lib.errors import GantryError, Lost
+from controlplane.access.decide import require
+from controlplane.lib.errors import Conflict, GantryError, Lost, Refused
 from controlplane.lib.live import publish
 from controlplane.lib.threads import in_thread
 from controlplane.operations import kinds, lifecycle
-from controlplane.operations.models import HEARTBEAT, Operation, OperationOutput, State
+from controlplane.operations.audit import as_asked, record
+from controlplane.operations.models import HEARTBEAT, Operation, OperationOutput, Outcome, State
 
 log = logging.getLogger(__name__)
 
 FLUSH_SECONDS = 0.3
 # An operation keeps this much output; what comes after is counted, not kept.
 OUTPUT_LIMIT = 4 * 1024 * 1024
+MARKS = frozenset({"step", "done"})  # streams that say where parts begin and end: few, and kept whatever there is
 
 
 class Superseded(Exception):
@@ -50,11 +54,12 @@ class Work:
         self._writing = asyncio.Lock()
 
     def say(self, text: str, stream: str = "info") -> None:
-        """Add a line to the output. `stream`: info, stdout, stderr."""
-        if self._kept + len(text) > OUTPUT_LIMIT:
-            self._dropped += 1
-            return
-        self._kept += len(text)
+        """Add a line to the output. `stream`: info, note, stdout, stderr, or one of MARKS."""
+        if stream not in MARKS:
+            if self._kept + len(text) > OUTPUT_LIMIT:
+                self._dropped += 1
+                return
+            self._kept += len(text)
         self._lines.append((stream, text))
 
     def progress(self, key: str, status: str, current: int | None = None, total: int | None = None) -> None:
@@ -115,10 +120,13 @@ class Work:
     def has_news(self) -> bool:
         return bool(self._lines) or self._dirty
 
-    def say_what_was_dropped(self) -> None:
+    def conclude(self, error: str) -> None:
+        """The last words: how much was not kept, and what went wrong."""
         if self._dropped:
             size = OUTPUT_LIMIT // 1024 // 1024
-            self._lines.append(("gantry", f"{self._dropped} more lines were not kept (limit {size} MiB)."))
+            self._lines.append(("gantry", f"{self._dropped:,} more lines were not kept (limit {size} MiB)."))
+        if error:
+            self._lines.append(("stderr", error))
 
 
 def _next_seq(operation: Operation) -> int:
@@ -135,22 +143,34 @@ def run(operation: Operation) -> None:
 async def _run(work: Work) -> None:
     operation = work.operation
     kind = kinds.get(operation.kind)
-    body = asyncio.create_task(kind.run(work))
+    body = asyncio.create_task(_do(kind, work))
     keeper = asyncio.create_task(_keep(work, body))
     try:
         state, error, hint = await _outcome(body, operation)
     finally:
         keeper.cancel()
         await asyncio.gather(keeper, return_exceptions=True)
-    work.say_what_was_dropped()
-    if error:
-        work.say(error, "stderr")
+    work.conclude(error)
     try:
         await work.checkpoint()
     except Superseded:
         log.warning("operation %s was taken over while it ran here", operation.pk)
         return
     await in_thread(lifecycle.finish, operation, state, error=error, hint=hint)
+
+
+async def _do(kind: kinds.Kind, work: Work) -> None:
+    await in_thread(_ask_again, kind, work.operation)
+    await kind.run(work)
+
+
+def _ask_again(kind: kinds.Kind, operation: Operation) -> None:
+    """Whoever asked for it had the right then; it may have ended while this waited."""
+    asker = operation.asker
+    if asker is None:
+        raise Conflict("Whoever asked for this has been removed.")
+    for target in kind.targets(operation):
+        require(asker, kind.verb, target)
 
 
 async def _outcome(body: asyncio.Task[None], operation: Operation) -> tuple[str, str, str]:
@@ -165,11 +185,31 @@ async def _outcome(body: asyncio.Task[None], operation: Operation) -> tuple[str,
     except Lost as exc:
         return State.LOST, exc.message, exc.hint
     except GantryError as exc:
+        if isinstance(exc, Refused):
+            await in_thread(_audit_refusal, operation, exc)
         return State.FAILED, exc.message, exc.hint
     except Exception as exc:
         log.exception("operation %s (%s) broke", operation.pk, operation.kind)
         return State.FAILED, f"Gantry failed: {type(exc).__name__}: {exc}", "See the worker's log."
     return State.SUCCEEDED, "", ""
+
+
+def _audit_refusal(operation: Operation, error: Refused) -> None:
+    """What was allowed when it was asked for is refused now that it is done."""
+    with as_asked(operation):
+        record(
+            operation.actor or AnonymousUser(),
+            error.verb,
+            target_kind=operation.target_kind,
+            target_id=operation.target_id,
+            target_name=operation.target_name,
+            host=operation.host,
+            host_name=operation.host_name,
+            outcome=Outcome.REFUSED,
+            detail=f"{operation.title}: {error.told or error.message}",
+            operation=operation,
+            stranger=operation.actor_name,
+        )
 
 
 async def _keep(work: Work, body: asyncio.Task[None]) -> None:

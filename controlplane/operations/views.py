@@ -1,4 +1,4 @@
-"""Operations and the audit trail, to list, filter and open."""
+"""Operations, to list, filter and open."""
 
 from __future__ import annotations
 
@@ -7,14 +7,16 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.views.decorators.http import require_POST
 
-from controlplane.access.decide import allows, fetch, require, visible
+from controlplane.access.decide import Target, allows, fetch, require
 from controlplane.access.middleware import signed_in
+from controlplane.access.reach import Place
 from controlplane.lib.lists import listing
 from controlplane.lib.pages import back, page
 from controlplane.operations import actions, kinds, lifecycle
+from controlplane.operations.access import seen_by, seen_of, seen_one, tops
 from controlplane.operations.audit import client_ip
-from controlplane.operations.filters import AuditFilter, OperationFilter
-from controlplane.operations.models import AuditEntry, Operation, State
+from controlplane.operations.filters import OperationFilter
+from controlplane.operations.models import Operation, State
 
 SORTS = {
     "id": ("id",),
@@ -32,34 +34,53 @@ def _get(request: HttpRequest, pk: int, verb: str = "operation.see") -> Operatio
 def operation_list(request: HttpRequest) -> HttpResponse:
     """All operations, newest first; children of bulk actions are seen on their parent's page."""
     require(request.user, "operation.see")
-    rows = visible(request.user, "operation.see", Operation.objects.select_related("host"))
-    if not request.GET.get("q") and not request.GET.get("host"):
-        rows = rows.filter(parent=None)
+    whole = request.GET.get("q") or request.GET.get("host")
+    rows = (seen_by(request.user) if whole else tops(request.user)).select_related("host")
     context = {"listing": listing(request, OperationFilter, rows, sorts=SORTS, default_sort="-id")}
     return page(request, "operations/list.html", context)
 
 
 def operation_detail(request: HttpRequest, pk: int) -> HttpResponse:
-    """One operation: progress, output, error with its next step, children."""
+    """One operation: progress, output, error with its next step, and what of its parts and relatives is seen."""
     operation = _get(request, pk)
     kind = kinds.find(operation.kind)
     target = kind.find_target(operation) if kind else None
+    waits_for = lifecycle.waits_for(operation)
+    seen = seen_by(request.user)
     too_late = bool(kind and kind.cancel_note and operation.state == State.RUNNING)
     context = {
         "operation": operation,
-        "target_url": target.get_absolute_url() if target and hasattr(target, "get_absolute_url") else "",
-        "waits_for": lifecycle.waits_for(operation),
-        "children": operation.children.order_by("id"),
+        "target_url": _url(request, target) if target else "",
+        "waits": bool(waits_for),
+        "waits_in_lane": bool(waits_for and operation.lane and waits_for[0].lane == operation.lane),
+        "waits_for": seen_of(request.user, waits_for),
+        "parent": seen_one(request.user, operation.parent_id),
+        "retry_of": seen_one(request.user, operation.retry_of_id),
+        "retries": seen.filter(retry_of=operation).order_by("id"),
+        "children": seen.filter(parent=operation).order_by("id"),
         "can_cancel": not operation.is_finished
         and not operation.cancel_requested
         and not too_late
         and allows(request.user, "operation.cancel", operation),
         "cancel_note": kind.cancel_note if kind and too_late else "",
-        "can_retry": operation.is_finished
-        and operation.state != State.SUCCEEDED
-        and allows(request.user, kind.verb if kind else "operation.cancel", operation),
+        "can_retry": operation.is_finished and operation.state != State.SUCCEEDED and _may_do_again(request, operation),
     }
     return page(request, "operations/detail.html", context)
+
+
+def _may_do_again(request: HttpRequest, operation: Operation) -> bool:
+    kind = kinds.find(operation.kind)
+    if kind is None:  # of a bulk action, each part is asked for when it is
+        return allows(request.user, "operation.cancel", operation)
+    return all(allows(request.user, kind.verb, each) for each in kind.targets(operation))
+
+
+def _url(request: HttpRequest, target: Target) -> str:
+    """The page of what an operation is about, where it has one that is seen."""
+    if isinstance(target, Place) or not hasattr(target, "get_absolute_url"):
+        return ""
+    see = {"container": "container.see", "build": "image.see"}.get(target._meta.model_name or "")
+    return str(target.get_absolute_url()) if see and allows(request.user, see, target) else ""
 
 
 @require_POST
@@ -77,13 +98,3 @@ def retry(request: HttpRequest, pk: int) -> HttpResponse:
     again = actions.retry(signed_in(request), operation, ip=client_ip(request))
     messages.info(request, f"Started again as operation {again.pk}.")
     return redirect("operations:detail", pk=again.pk)
-
-
-def audit(request: HttpRequest) -> HttpResponse:
-    """Who asked for what, newest first."""
-    require(request.user, "audit.see")
-    rows = AuditEntry.objects.select_related("operation")
-    context = {
-        "listing": listing(request, AuditFilter, rows, sorts={"id": ("id",)}, default_sort="-id"),
-    }
-    return page(request, "operations/audit.html", context)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from controlplane.access.models import Role, User
+from controlplane.access.models import Standing, User
 from controlplane.lib.errors import Conflict
 from controlplane.operations import kinds
 from controlplane.operations.actions import Request
@@ -18,12 +18,12 @@ from hosts.models import Host
 
 @pytest.fixture
 def administrator(db: None) -> User:
-    return User.objects.create_user("ada", password="a long password", role=Role.ADMINISTRATOR)
+    return User.objects.create_user("ada", password="a long password", standing=Standing.ADMINISTRATOR)
 
 
 @pytest.fixture
 def viewer(db: None) -> User:
-    return User.objects.create_user("vi", password="a long password", role=Role.VIEWER)
+    return User.objects.create_user("vi", password="a long password", standing=Standing.VIEWER)
 
 
 @pytest.fixture
@@ -56,6 +56,7 @@ KINDS = (
     Kind("test.heavy", verb="image.pull", run=_say, heavy=True),
     Kind("test.fail", verb="container.start", run=_fail),
     Kind("test.break", verb="container.start", run=_break),
+    Kind("test.personal", verb="container.start", run=_fail, personal=("login",)),
     Kind("test.wait", verb="container.start", run=_wait_for_ever),
     Kind("test.stubborn", verb="container.start", run=_wait_for_ever, cancel_note="It ends by itself."),
 )

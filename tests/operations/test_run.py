@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import threading
+from datetime import timedelta
 
 import pytest
 from django.db import connection
+from django.utils import timezone
 
+from controlplane.access import tokens
 from controlplane.access.models import User
+from controlplane.access.tokens import Wanted
 from controlplane.lib.errors import Conflict, Forbidden
-from controlplane.operations import actions, lifecycle, runner
+from controlplane.operations import actions, kinds, lifecycle, runner
 from controlplane.operations.models import AuditEntry, Operation, State
 from hosts.models import Host
 from tests.operations.conftest import request
@@ -114,6 +118,41 @@ def test_a_retry_asks_for_the_right_again(administrator: User, viewer: User) -> 
     failed = run(actions.start(administrator, request("fail")))
     with pytest.raises(Forbidden, match=r"container\.start"):
         actions.retry(viewer, failed)
+
+
+def test_what_waited_until_its_right_had_ended_is_not_done(administrator: User, viewer: User, host: Host) -> None:
+    for end in ({"standing": "viewer"}, {"is_active": False}):
+        asker = User.objects.create_user(f"asker-{end}", password="x", standing="administrator")
+        operation = actions.start(asker, request("say", host=host))
+        User.objects.filter(pk=asker.pk).update(**end)
+        ended = run(operation)
+        assert ended.state == State.FAILED
+        assert "container.start" in ended.error
+        assert list(ended.output.values_list("text", flat=True)) == [ended.error], "the work never began"
+        entry = AuditEntry.objects.filter(operation=operation, outcome="refused").get()
+        assert (entry.actor, entry.verb) == (asker, "container.start")
+
+
+def test_what_waited_until_its_token_was_revoked_is_not_done(administrator: User) -> None:
+    token, _ = tokens.issue(administrator, administrator, Wanted("ci", timezone.now() + timedelta(hours=1)))
+    asker = User.objects.get(pk=administrator.pk)
+    asker.token = token
+    operation = actions.start(asker, request("say"))
+    tokens.revoke(token)
+    assert run(operation).state == State.FAILED
+
+
+def test_somebody_elses_password_is_not_used_again(administrator: User) -> None:
+    """Whoever typed it gave it for that one time; they may use it again themselves."""
+    other = User.objects.create_user("ben", password="x", standing="administrator")
+    failed = run(actions.start(administrator, request("personal", params={"login": "sealed", "reference": "a"})))
+    assert actions.retry(administrator, failed).params == {"login": "sealed", "reference": "a"}
+    assert actions.retry(other, failed).params == {"reference": "a"}
+
+
+def test_the_kinds_that_take_a_password_say_so() -> None:
+    for name in ("image.pull", "container.run"):
+        assert kinds.get(name).personal == ("login",)
 
 
 def test_every_start_leaves_an_audit_entry(administrator: User) -> None:
