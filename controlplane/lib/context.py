@@ -11,4 +11,7 @@ from django.http import HttpRequest
 def shell(request: HttpRequest) -> dict[str, Any]:
     """`app`: the section of the page, for the navigation; `version`: Gantry's own."""
     match = request.resolver_match
-    return {"app": (match.app_name or match.url_name) if match else "", "version": settings.VERSION}
+    app = (match.app_name or match.url_name) if match else ""
+    if match and (match.url_name or "").startswith("audit"):
+        app = "audit"  # a section of its own, among the operations' addresses
+    return {"app": app, "version": settings.VERSION}

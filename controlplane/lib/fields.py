@@ -15,6 +15,17 @@ def as_form_error(exc: Malformed) -> forms.ValidationError:
     return forms.ValidationError([problem[:1].upper() + problem[1:] for problem in exc.problems])
 
 
+class WholeNumberField(forms.IntegerField):
+    """A whole number within two bounds; may be left out. `meaning`: what the least one stands for."""
+
+    def __init__(self, least: int, most: int, *, meaning: str = "", **kwargs: Any) -> None:
+        errors = {
+            "invalid": f"Expected a whole number, {least} or more.",
+            "min_value": f"Expected {least}{f' ({meaning})' if meaning else ''} or more.",
+        }
+        super().__init__(required=False, min_value=least, max_value=most, error_messages=errors, **kwargs)
+
+
 class ParsedField(forms.CharField):
     """Text that `parse` turns into something; its Malformed becomes the field's errors."""
 

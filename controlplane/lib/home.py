@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import secrets
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from pathlib import Path
 # hosts/<id>.agent.sock with a 64-bit id.
 _LONGEST_SOCKET_PATH = 107
 _LONGEST_SOCKET_NAME = len("/hosts/9223372036854775807.agent.sock")
+_ORIGIN = re.compile(r"https?://(\[[0-9a-f:]+\]|[a-z0-9_.-]+)(:[0-9]{1,5})?")
 
 
 def gantry_home() -> Path:
@@ -59,3 +61,25 @@ def secret_key(home: Path) -> str:
             pass
         fresh.unlink()
     return path.read_text().strip()
+
+
+def web_origin(name: str) -> str:
+    """The environment's `name`, http(s)://HOST[:PORT], as browsers write it in Origin; "" when it is not set.
+
+    Raises ValueError: one that no Origin is equal to would refuse every form that is sent.
+    """
+    text = os.environ.get(name, "")
+    origin = text.rstrip("/").lower()
+    if origin and not _ORIGIN.fullmatch(origin):
+        raise ValueError(f"{name}: expected https://HOST or http://HOST, with :PORT where it is needed, found {text!r}")
+    return origin
+
+
+def whole_number(name: str, default: int, least: int = 0) -> int:
+    """The environment's `name` as a number of at least `least`; `default` when it is not set. Raises ValueError."""
+    text = os.environ.get(name, "")
+    if not text:
+        return default
+    if not (text.isascii() and text.isdecimal() and len(text) < 19 and int(text) >= least):
+        raise ValueError(f"{name}: expected a whole number of at least {least}, of 18 digits at most, found {text!r}")
+    return int(text)

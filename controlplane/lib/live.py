@@ -15,7 +15,7 @@ from django.conf import settings
 from django.db import transaction
 from redis.exceptions import RedisError
 
-from controlplane.lib.cancelling import heed
+from controlplane.lib.cancelling import to_its_end
 
 log = logging.getLogger(__name__)
 
@@ -36,14 +36,16 @@ async def redis_run() -> str:
     if now - _run[0] < RUN_KEPT_SECONDS:
         return _run[1]
     try:
-        async with redis.asyncio.Redis.from_url(settings.REDIS_URL, socket_timeout=2) as client:
-            found = str((await client.info("server"))["run_id"])
+        found = await to_its_end(_ask_redis())
     except (RedisError, OSError, KeyError):
-        heed()
         return ""
-    heed()
     _run = (now, found)
     return found
+
+
+async def _ask_redis() -> str:
+    async with redis.asyncio.Redis.from_url(settings.REDIS_URL, socket_timeout=2) as client:
+        return str((await client.info("server"))["run_id"])
 
 
 def group(topic: str) -> str:

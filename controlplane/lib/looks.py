@@ -55,10 +55,28 @@ LOOKS: dict[str, dict[str, Look]] = {
         "failed": Look("s-dead", "bad", "failed"),
         "cancelled": Look("s-cancelled", "idle", "cancelled"),
     },
+    "recording": {
+        "live": Look("s-running", "ok", "live"),
+        "exited": Look("s-exited", "idle", "ended"),
+        "closed": Look("s-exited", "idle", "closed"),
+        "stopped": Look("s-exited", "idle", "container stopped"),
+        "lost": Look("s-unknown", "warn", "engine lost"),
+        "right": Look("s-cancelled", "warn", "right ended"),
+        "left": Look("s-exited", "idle", "left"),
+        "cut": Look("s-warning", "warn", "cut"),
+        "full": Look("s-warning", "warn", "reached its limit"),
+        "failed": Look("s-dead", "bad", "not written"),
+    },
     "outcome": {
         "allowed": Look("s-succeeded", "ok", "allowed"),
         "refused": Look("s-cancelled", "warn", "refused"),
+        "missing": Look("s-unknown", "idle", "not there"),
         "failed": Look("s-dead", "bad", "failed"),
+    },
+    "token": {
+        "live": Look("s-succeeded", "ok", "good"),
+        "expired": Look("s-exited", "idle", "expired"),
+        "revoked": Look("s-cancelled", "idle", "revoked"),
     },
 }
 

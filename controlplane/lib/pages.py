@@ -14,13 +14,26 @@ def page(request: HttpRequest, template: str, context: dict[str, Any], status: i
 
     Boosted requests and those that restore history get the whole page.
     """
-    htmx = request.htmx  # type: ignore[attr-defined]
     names = [template]
-    if htmx and not htmx.boosted and not htmx.history_restore_request and htmx.target:
-        names = [f"{template}#{htmx.target}", template]
+    if is_fragment(request):
+        names = [f"{template}#{request.htmx.target}", template]  # type: ignore[attr-defined]
     response = render(request, names, context, status=status)
     response["Vary"] = "HX-Request, HX-Target"
     return response
+
+
+def is_fragment(request: HttpRequest) -> bool:
+    """Whether htmx asks for a part of a page."""
+    htmx = request.htmx  # type: ignore[attr-defined]
+    return bool(htmx and not htmx.boosted and not htmx.history_restore_request and htmx.target)
+
+
+def shown_once(request: HttpRequest, key: str) -> Any:
+    """What the session keeps under `key` for the next whole page, and for that alone; None: nothing.
+
+    A page that is about to be left refreshes its parts still: they must not take it away.
+    """
+    return None if is_fragment(request) else request.session.pop(key, None)
 
 
 def back(request: HttpRequest, to: str, **kwargs: Any) -> HttpResponse:

@@ -32,7 +32,6 @@ INTERVAL = 5.0  # seconds between two beats
 LIFETIME = 15  # seconds after which a silent part counts as gone
 NAMES = ("web", "worker", "beat", "watch", "gateway")
 _INDEX = "gantry:parts"
-_STARTED = datetime.now(UTC).isoformat(timespec="seconds")
 
 
 @dataclass(frozen=True)
@@ -49,10 +48,14 @@ def key(name: str, pid: int) -> str:
     return f"gantry:part:{name}:{pid}"
 
 
-def _queue(pipeline: Any, name: str) -> Any:
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _queue(pipeline: Any, name: str, started: str) -> Any:
     """Put one beat of this process on `pipeline` (of either client) and give it back."""
     pid, now = os.getpid(), time.time()
-    value = json.dumps({"part": name, "pid": pid, "started": _STARTED, "version": settings.VERSION})
+    value = json.dumps({"part": name, "pid": pid, "started": started, "version": settings.VERSION})
     pipeline.set(key(name, pid), value, ex=LIFETIME)
     pipeline.zadd(_INDEX, {key(name, pid): now})
     pipeline.zremrangebyscore(_INDEX, "-inf", now - LIFETIME)
@@ -61,11 +64,12 @@ def _queue(pipeline: Any, name: str) -> Any:
 
 async def beating(name: str) -> None:
     """Beat as part `name` until cancelled; while Redis is away, try again every second."""
+    started = _now()
     async with redis.asyncio.from_url(settings.REDIS_URL, socket_timeout=INTERVAL) as client:
         while True:
             pause = INTERVAL
             try:
-                await _queue(client.pipeline(transaction=False), name).execute()
+                await _queue(client.pipeline(transaction=False), name, started).execute()
             except (redis.RedisError, OSError) as exc:
                 logger.debug("no heart-beat for %s: %s", name, exc)
                 pause = 1.0
@@ -75,7 +79,7 @@ async def beating(name: str) -> None:
 
 def beat_in_thread(name: str) -> threading.Event:
     """Beat as part `name` from a daemon thread; set the event that is given back to end it."""
-    stop = threading.Event()
+    stop, started = threading.Event(), _now()
 
     def run() -> None:
         client = redis.from_url(settings.REDIS_URL, socket_timeout=INTERVAL)
@@ -83,7 +87,7 @@ def beat_in_thread(name: str) -> threading.Event:
         while not stop.wait(pause):
             pause = INTERVAL
             try:
-                _queue(client.pipeline(transaction=False), name).execute()
+                _queue(client.pipeline(transaction=False), name, started).execute()
             except (redis.RedisError, OSError) as exc:
                 logger.debug("no heart-beat for %s: %s", name, exc)
                 pause = 1.0

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable
 from importlib import import_module
 from typing import Any
 
@@ -14,17 +15,22 @@ from channels.auth import get_user
 from channels.generic.websocket import AsyncWebsocketConsumer
 from django.conf import settings
 from django.contrib.auth import SESSION_KEY
+from django.contrib.sessions.backends.base import SessionBase
 from django.db import DatabaseError
 from django.http import Http404
 from django.http.request import split_domain_port, validate_host
 
 from controlplane.lib.errors import Forbidden
+from controlplane.lib.origin import Door, entered
 from controlplane.lib.threads import in_thread
 
 log = logging.getLogger(__name__)
 
 RECHECK_SECONDS = 5.0
 NOT_SIGNED_IN, NOT_ALLOWED, NOT_THERE = 4401, 4403, 4404
+
+# What else keeps a signed-in user out of every stream, asked in a thread. `access` adds to it: it knows, we may not.
+KEPT_OUT: list[Callable[[Any], bool]] = []
 
 
 def same_origin(scope: dict[str, Any]) -> bool:
@@ -42,16 +48,31 @@ def same_origin(scope: dict[str, Any]) -> bool:
     return headers.get(b"origin") == f"{'https' if secure else 'http'}://{host}".encode("latin-1")
 
 
-class OriginCheck:
-    """ASGI middleware: refuse a WebSocket handshake from another site before anything else looks at it."""
+def is_alive(session: SessionBase) -> bool:
+    """Whether it is still stored and has not expired: what a stream holds of it is as old as its first request."""
+    if not session.session_key:
+        return False
+    stored = import_module(settings.SESSION_ENGINE).SessionStore(session.session_key)
+    return SESSION_KEY in stored.load()
 
-    def __init__(self, inner: Any) -> None:
+
+class OriginCheck:
+    """ASGI middleware: refuse a WebSocket handshake from another site before anything else looks at it.
+
+    `told` is called with the scope of each that was refused, before the answer.
+    """
+
+    def __init__(self, inner: Any, told: Callable[[dict[str, Any]], Awaitable[None]]) -> None:
         self.inner = inner
+        self.told = told
 
     async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
         if scope["type"] == "websocket" and not same_origin(scope):
             await receive()
-            await send({"type": "websocket.close", "code": NOT_ALLOWED})
+            try:
+                await self.told(scope)
+            finally:
+                await send({"type": "websocket.close", "code": NOT_ALLOWED})
             return
         await self.inner(scope, receive, send)
 
@@ -77,12 +98,23 @@ class SignedInConsumer(AsyncWebsocketConsumer):
         """Raise Http404 or Forbidden unless `self.scope["user"]` may have this stream."""
         raise NotImplementedError
 
+    def is_there(self) -> bool:
+        """Whether what the open stream is of is still there, whoever may see it. Sync, in a thread."""
+        return False
+
     async def opened(self) -> None:
         """Called once after the handshake was accepted."""
 
+    async def refused(self, exc: Exception) -> None:
+        """Called when `authorise` has refused the handshake."""
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> Any:
+        with entered(door=Door.SOCKET, ip=(scope.get("client") or [None])[0]):
+            return await super().__call__(scope, receive, send)
+
     async def connect(self) -> None:
         self._recheck: asyncio.Task[None] | None = None
-        refusal = await self._refusal()
+        refusal = await self._refusal(self.refused)
         # Accepted first, so that the browser reads our close code and not just "1006".
         await self.accept(self.subprotocol)
         if refusal is not None:
@@ -99,17 +131,22 @@ class SignedInConsumer(AsyncWebsocketConsumer):
     async def closed(self) -> None:
         """Called once when the socket has ended, however it ended."""
 
-    async def _refusal(self) -> int | None:
+    async def _refusal(self, told: Callable[[Exception], Awaitable[None]] | None = None) -> int | None:
         self.scope["user"] = await get_user(self.scope)
         if not self.scope["user"].is_authenticated or not self.scope["user"].is_active:
             return NOT_SIGNED_IN
+        if await in_thread(self._is_kept_out):
+            return NOT_SIGNED_IN
         try:
             await in_thread(self.authorise)
-        except Http404:
-            return NOT_THERE
-        except Forbidden:
-            return NOT_ALLOWED
+        except (Http404, Forbidden) as exc:
+            if told is not None:
+                await told(exc)
+            return NOT_ALLOWED if isinstance(exc, Forbidden) else NOT_THERE
         return None
+
+    def _is_kept_out(self) -> bool:
+        return any(asked(self.scope["user"]) for asked in KEPT_OUT)
 
     async def _keep_checking(self) -> None:
         while True:
@@ -117,6 +154,9 @@ class SignedInConsumer(AsyncWebsocketConsumer):
             try:
                 alive = await in_thread(self._session_alive)
                 refusal = await self._refusal() if alive else NOT_SIGNED_IN
+                # Whoever had it open knows of it: that their right has ended is no secret, and no removal.
+                if refusal == NOT_THERE and await in_thread(self.is_there):
+                    refusal = NOT_ALLOWED
             except DatabaseError as exc:
                 # Nobody can sign out or lose a right meanwhile either; the next round asks again.
                 log.warning("a stream's right could not be checked: %s", exc)
@@ -126,9 +166,4 @@ class SignedInConsumer(AsyncWebsocketConsumer):
                 return
 
     def _session_alive(self) -> bool:
-        """Whether the session is still stored and has not expired: what we hold of it is as old as the handshake."""
-        session = self.scope["session"]
-        if not session.session_key:
-            return False
-        stored = import_module(settings.SESSION_ENGINE).SessionStore(session.session_key)
-        return SESSION_KEY in stored.load()
+        return is_alive(self.scope["session"])

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
 from channels.db import database_sync_to_async
+
+from controlplane.lib.cancelling import to_its_end
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -18,11 +19,4 @@ async def in_thread(function: Callable[P, R], /, *args: P.args, **kwargs: P.kwar
     A cancellation waits for the call to end and is then raised. asgiref alone swallows it: its call returns as if
     nothing had happened, and a task that was told to end goes on for ever.
     """
-    call = asyncio.ensure_future(database_sync_to_async(function)(*args, **kwargs))
-    try:
-        return await asyncio.shield(call)
-    except asyncio.CancelledError:
-        await asyncio.wait([call])
-        if not call.cancelled():
-            call.exception()  # looked at: whoever cancelled does not wait for it
-        raise
+    return await to_its_end(database_sync_to_async(function)(*args, **kwargs))

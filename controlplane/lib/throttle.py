@@ -33,6 +33,15 @@ class Throttle:
             log.warning("tries of %s are not counted: %s", self.name, exc)
             return 0
 
+    def take_back(self, *parts: str) -> None:
+        """As if the last try of this key had not been."""
+        try:
+            cache.decr(self._key(parts))
+        except ValueError:  # it has expired
+            pass
+        except (redis.RedisError, OSError) as exc:
+            log.warning("tries of %s are not taken back: %s", self.name, exc)
+
     def forget(self, *parts: str) -> None:
         """Let this key begin anew."""
         try:
