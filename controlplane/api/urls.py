@@ -1,0 +1,4 @@
+from controlplane.api.service import addresses
+
+app_name = "api"
+urlpatterns = addresses()
