@@ -13,4 +13,8 @@ if __name__ == "__main__":
         from controlplane.supervisor.options import read
 
         read(sys.argv[2:])
+        try:
+            import controlplane.settings  # noqa: F401 - what was set wrong is told in a line, not in a traceback
+        except ValueError as exc:
+            sys.exit(f"gantry: {exc}")
     execute_from_command_line(sys.argv)

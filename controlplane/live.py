@@ -13,7 +13,7 @@ from django.db.models import Model, QuerySet
 
 from containers.models import Container
 from controlplane.access.decide import allows, visible
-from controlplane.lib.cancelling import heed
+from controlplane.lib.cancelling import to_its_end
 from controlplane.lib.lists import row_ids
 from controlplane.lib.live import LAYER_ERRORS, group, redis_run
 from controlplane.lib.sockets import SignedInConsumer
@@ -36,6 +36,7 @@ VERBS = {
     "container": "container.see",
     "images": "image.see",
     "builds": "image.see",
+    "recordings": "recording.see",
     "operations": "operation.see",
     "operation": "operation.see",
 }
@@ -48,7 +49,11 @@ def _rows(kind: str) -> QuerySet[Any] | None:
 
 
 class LiveConsumer(SignedInConsumer):
-    """`/ws/live?topics=a,b.7`. Sends `{"changed": [topic, …]}`; takes `{"topics": [topic, …]}` to change them."""
+    """`/ws/live?topics=a,b.7`. Sends `{"changed": [topic, …]}`; takes `{"topics": [topic, …]}` to change them.
+
+    A topic of one object is for those who see it. One of a kind (`containers`) is for whoever sees any of it, and tells
+    that something of the kind has changed somewhere: not what, not where.
+    """
 
     def authorise(self) -> None:
         """Being signed in is enough to connect; each topic is asked for by itself."""
@@ -62,9 +67,10 @@ class LiveConsumer(SignedInConsumer):
         await self._watch(query.get("topics", [""])[0].split(","))
 
     async def closed(self) -> None:
-        for task in (getattr(self, "flusher", None), getattr(self, "renewer", None)):
-            if task is not None:
-                task.cancel()
+        tasks = [task for name in ("flusher", "renewer") if (task := getattr(self, name, None)) is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         for topic in getattr(self, "topics", ()):
             try:
                 await self.channel_layer.group_discard(group(topic), self.channel_name)
@@ -88,8 +94,9 @@ class LiveConsumer(SignedInConsumer):
     async def _flush_soon(self) -> None:
         while self.changed:  # again: something may change while a slow browser is being told
             await asyncio.sleep(COALESCE_SECONDS)
-            changed, self.changed = self.changed, set()
-            await self.send(json.dumps({"changed": sorted(changed)}))
+            changed, self.changed = self.changed & self.topics, set()
+            if changed:  # of what it watches still: a right may have ended meanwhile
+                await self.send(json.dumps({"changed": sorted(changed)}))
 
     async def _watch(self, topics: list[str]) -> None:
         wanted = set(topics[:MOST_TOPICS])
@@ -102,7 +109,7 @@ class LiveConsumer(SignedInConsumer):
     async def _subscribe(self) -> None:
         for topic in sorted(self.topics):
             try:
-                await self.channel_layer.group_add(group(topic), self.channel_name)
+                await to_its_end(self.channel_layer.group_add(group(topic), self.channel_name))
             except LAYER_ERRORS:
                 return  # the renewer tries again
 
@@ -125,12 +132,11 @@ class LiveConsumer(SignedInConsumer):
             except (DatabaseError, *LAYER_ERRORS) as exc:
                 log.warning("the topics of a page could not be looked at: %s", exc)
             await self._subscribe()
-            heed()
 
     async def _leave(self, topics: set[str]) -> None:
         self.topics = self.topics - topics
         for topic in topics:
-            await self.channel_layer.group_discard(group(topic), self.channel_name)
+            await to_its_end(self.channel_layer.group_discard(group(topic), self.channel_name))
 
     def _permitted(self, topics: set[str]) -> set[str]:
         return {topic for topic in topics if self._may(topic)}

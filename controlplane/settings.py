@@ -1,7 +1,10 @@
 """Django's settings. Everything that differs between installations comes from the environment:
 
 GANTRY_HOME, GANTRY_LISTEN, GANTRY_GATEWAY_LISTEN, GANTRY_PUBLIC_URL, GANTRY_GATEWAY_URLS, GANTRY_TLS_CERT,
-GANTRY_TLS_KEY, GANTRY_ALLOWED_HOSTS, GANTRY_DEBUG, GANTRY_SCRATCH, GANTRY_GIT_NETWORKS, REDIS_URL, DATABASE_URL.
+GANTRY_TLS_KEY, GANTRY_ALLOWED_HOSTS, GANTRY_DEBUG, GANTRY_SCRATCH, GANTRY_GIT_NETWORKS, GANTRY_RECORDINGS_DAYS,
+GANTRY_RECORDINGS_BYTES, GANTRY_RECORDINGS_MOST, GANTRY_RECORDINGS_RESERVE, GANTRY_RECORDINGS_INPUT,
+GANTRY_RECORDINGS_REQUIRED, GANTRY_SYSLOG, REDIS_URL, DATABASE_URL; GANTRY_OIDC_…, which are in
+controlplane/lib/providers.py.
 """
 
 from __future__ import annotations
@@ -16,7 +19,9 @@ from csp.constants import NONE, SELF
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialBackoff
 
-from controlplane.lib.home import gantry_home, private_folder, run_folder, secret_key
+from controlplane.lib import providers
+from controlplane.lib.home import gantry_home, private_folder, run_folder, secret_key, web_origin, whole_number
+from controlplane.lib.syslog_target import parse as syslog_target
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 VERSION = "0.1.0"
@@ -31,8 +36,22 @@ SCRATCH_DIR = os.environ.get("GANTRY_SCRATCH") or ("/var/tmp" if os.access("/var
 # Networks that builds may fetch from although they are this machine's own or link-local (images/builds/addresses.py).
 GIT_NETWORKS = [each for each in os.environ.get("GANTRY_GIT_NETWORKS", "").split(",") if each]
 
+# Recorded terminals (docs/recordings.md): how long and how much of them is kept, in days and bytes; bytes of one; bytes
+# that the disk must have left; whether keys are recorded, which takes in passwords; whether a shell that cannot be
+# recorded is refused.
+RECORDINGS_DIR = private_folder(GANTRY_HOME / "recordings")
+RECORDINGS_DAYS = whole_number("GANTRY_RECORDINGS_DAYS", 90, least=1)
+RECORDINGS_BYTES = whole_number("GANTRY_RECORDINGS_BYTES", 20_000_000_000)
+RECORDINGS_MOST = whole_number("GANTRY_RECORDINGS_MOST", 64_000_000, least=100_000)
+RECORDINGS_RESERVE = whole_number("GANTRY_RECORDINGS_RESERVE", 500_000_000)
+RECORDINGS_INPUT = os.environ.get("GANTRY_RECORDINGS_INPUT") == "1"
+RECORDINGS_REQUIRED = os.environ.get("GANTRY_RECORDINGS_REQUIRED") == "1"
+
 SECRET_KEY = secret_key(GANTRY_HOME)
 DEBUG = os.environ.get("GANTRY_DEBUG") == "1"
+
+# Where the audit trail is sent as it grows: udp://, tcp://, tls://HOST[:PORT] or unix:///PATH (docs/audit.md).
+SYSLOG = syslog_target(os.environ.get("GANTRY_SYSLOG", ""))
 
 # --- Addresses ------------------------------------------------------------------------------------
 GANTRY_LISTEN = os.environ.get("GANTRY_LISTEN", "127.0.0.1:8420")
@@ -42,7 +61,7 @@ TLS_CERT = os.environ.get("GANTRY_TLS_CERT", "")
 TLS_KEY = os.environ.get("GANTRY_TLS_KEY", "")
 TLS = bool(TLS_CERT)
 # The address people and hosts use, when it is not the one listened on (a proxy in front).
-PUBLIC_URL = os.environ.get("GANTRY_PUBLIC_URL", "").rstrip("/")
+PUBLIC_URL = web_origin("GANTRY_PUBLIC_URL")
 # Addresses of the gateways as hosts reach them; empty: the web's host name with the gateway's port.
 GATEWAY_URLS = [url for url in os.environ.get("GANTRY_GATEWAY_URLS", "").split(",") if url]
 
@@ -73,12 +92,19 @@ INSTALLED_APPS = [
     "django_cotton.apps.SimpleAppConfig",
     "django_filters",
     "csp",
+    "allauth",
+    "allauth.account",
+    "allauth.socialaccount",
+    "allauth.mfa",
     "controlplane.access",
     "controlplane.operations",
     "hosts",
+    "hosts.rules",
     "images",
     "images.builds",
     "containers",
+    "controlplane.api",
+    "controlplane.people.oidc",
     "controlplane",
 ]
 
@@ -91,9 +117,12 @@ MIDDLEWARE = [
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
-    "controlplane.access.middleware.SignInRequired",
+    "controlplane.access.middleware.SessionsNoted",
+    "django.contrib.auth.middleware.LoginRequiredMiddleware",
+    "controlplane.operations.middleware.SecondFactorRequired",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
+    "allauth.account.middleware.AccountMiddleware",
     "controlplane.operations.middleware.ExplainErrors",
 ]
 
@@ -116,6 +145,7 @@ TEMPLATES = [
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
                 "controlplane.lib.context.shell",
+                "controlplane.granting.context.managing",
             ],
             "builtins": [
                 "controlplane.lib.templatetags.gantry",
@@ -152,7 +182,7 @@ def _database() -> dict[str, Any]:
         "NAME": unquote(url.path.lstrip("/")),
         "USER": unquote(url.username or ""),
         "PASSWORD": unquote(url.password or ""),
-        "HOST": url.hostname or "",
+        "HOST": unquote(url.hostname or ""),  # %2Frun%2Fpostgresql: a socket
         "PORT": str(url.port or ""),
         "CONN_HEALTH_CHECKS": True,
     }
@@ -212,16 +242,28 @@ CELERY_TIMEZONE = "UTC"
 CELERY_BEAT_SCHEDULE = {
     "operations-sweep": {"task": "operations.sweep", "schedule": 5.0, "options": {"expires": 5}},
     "operations-prune": {"task": "operations.prune", "schedule": 3600.0, "options": {"expires": 600}},
+    "recordings-sweep": {"task": "recordings.sweep", "schedule": 30.0, "options": {"expires": 30}},
+    "recordings-prune": {"task": "recordings.prune", "schedule": 600.0, "options": {"expires": 600}},
+    "audit-anchor": {"task": "operations.anchor_audit", "schedule": 60.0, "options": {"expires": 60}},
     "builds-due": {"task": "builds.start_due", "schedule": 20.0, "options": {"expires": 20}},
     "builds-bases": {"task": "builds.look_at_bases", "schedule": 300.0, "options": {"expires": 300}},
+    "api-prune": {"task": "api.prune", "schedule": 3600.0, "options": {"expires": 600}},
     "builds-sweep": {"task": "builds.sweep", "schedule": 3600.0, "options": {"expires": 600}},
 }
 
+if SYSLOG:
+    CELERY_BEAT_SCHEDULE["audit-syslog"] = {
+        "task": "operations.send_audit",
+        "schedule": 5.0,
+        "options": {"expires": 5},
+    }
+
 # --- People ---------------------------------------------------------------------------------------
 AUTH_USER_MODEL = "access.User"
-LOGIN_URL = "access:login"
+AUTHENTICATION_BACKENDS = ["controlplane.access.backend.People"]
+LOGIN_URL = "account_login"
 LOGIN_REDIRECT_URL = "overview"
-LOGOUT_REDIRECT_URL = "access:login"
+LOGOUT_REDIRECT_URL = "account_login"
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
     {
@@ -230,6 +272,30 @@ AUTH_PASSWORD_VALIDATORS = [
     },
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
 ]
+
+# allauth leads through the steps of a sign-in and keeps the second factors; the pages are ours (controlplane/people).
+ACCOUNT_ADAPTER = "controlplane.people.adapters.Accounts"
+ACCOUNT_LOGIN_METHODS = {"username"}
+ACCOUNT_EMAIL_VERIFICATION = "none"
+ACCOUNT_UNIQUE_EMAIL = False  # an address is only shown: it is neither a name to sign in with nor a proof of anything
+ACCOUNT_RATE_LIMITS: bool = False  # lib.throttle counts, atomically, and lets people in while Redis is away
+MFA_ADAPTER = "controlplane.people.adapters.Factors"
+MFA_SUPPORTED_TYPES = ["totp", "webauthn", "recovery_codes"]
+MFA_FORMS = {
+    "authenticate": "controlplane.people.factor_forms.CodeForm",
+    "authenticate_webauthn": "controlplane.people.factor_forms.PasskeyForm",
+    "login_webauthn": "controlplane.people.factor_forms.PasskeySignInForm",
+    "add_webauthn": "controlplane.people.factor_forms.AddPasskeyForm",
+}
+MFA_TOTP_TOLERANCE = 1  # half a minute that a clock may be off, either way
+MFA_PASSKEY_LOGIN_ENABLED = True
+MFA_RECOVERY_CODES_SHOW_ONCE = True
+MFA_ALLOW_UNVERIFIED_EMAIL = True
+MFA_RATE_LIMITS: bool = False
+SOCIALACCOUNT_ADAPTER = "controlplane.people.adapters.Identities"
+SOCIALACCOUNT_EMAIL_AUTHENTICATION = False  # the same address is not the same person
+SOCIALACCOUNT_REQUESTS_TIMEOUT = 5  # seconds
+SOCIALACCOUNT_PROVIDERS = {"oidc": {"APPS": [each.as_app() for each in providers.from_environment(os.environ)]}}
 
 SESSION_COOKIE_NAME = "gantry_session"
 SESSION_COOKIE_SAMESITE = "Lax"
@@ -290,7 +356,7 @@ USE_I18N = False
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "formatters": {"line": {"format": "%(levelname)s %(name)s: %(message)s"}},
+    "formatters": {"line": {"()": "controlplane.lib.logs.OneLine", "format": "%(levelname)s %(name)s: %(message)s"}},
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["stderr"], "level": "INFO"},
     "loggers": {

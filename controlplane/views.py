@@ -2,50 +2,40 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
-
-from django.db.models import Count, Q, Sum
+from django.core.exceptions import DisallowedHost
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
-from django.utils import timezone
 
-from containers.models import Container, ContainerState
-from controlplane.access.decide import visible
+from containers.models import ContainerState
+from controlplane.access.decide import allows, visible
+from controlplane.figures import figures
 from controlplane.lib.pages import page
-from controlplane.operations.models import UNFINISHED, Operation, State
-from hosts.models import Host, HostState
-from images.models import Image
+from controlplane.operations import foreign
+from controlplane.operations.access import tops
+from hosts.access import counted
+from hosts.models import Host
 
 
 def overview(request: HttpRequest) -> HttpResponse:
     """The state of everything in one look: what is down, what is running, what has just failed."""
     hosts = visible(request.user, "host.see", Host.objects.select_related("environment"))
-    containers = visible(request.user, "container.see", Container.objects.all())
-    operations = visible(request.user, "operation.see", Operation.objects.filter(parent=None))
-    up = Q(host__state=HostState.CONNECTED)
-    day_ago = timezone.now() - timedelta(days=1)
     context = {
         "hosts": hosts.annotate(
-            container_count=Count("containers"),
-            running_count=Count("containers", filter=Q(containers__state=ContainerState.RUNNING)),
+            container_count=counted(request.user, "container.see", "containers"),
+            running_count=counted(request.user, "container.see", "containers", state=ContainerState.RUNNING),
         )[:50],
-        "hosts_total": hosts.count(),
-        "hosts_connected": hosts.filter(state=HostState.CONNECTED).count(),
-        "containers_total": containers.count(),
-        "containers_running": containers.filter(up, state=ContainerState.RUNNING).count(),
-        "containers_unhealthy": containers.filter(up, health="unhealthy").count(),
-        "containers_unknown": containers.exclude(up).count(),
-        "images": visible(request.user, "image.see", Image.objects.all()).aggregate(
-            count=Count("engine_id", distinct=True), size=Sum("size")
-        ),
-        "operations_running": operations.filter(state__in=UNFINISHED).count(),
-        "operations_failed": operations.filter(state__in=[State.FAILED, State.LOST], created_at__gt=day_ago).count(),
-        "recent_operations": operations.select_related("host")[:8],
+        **figures(request.user),
+        "recent_operations": tops(request.user).select_related("host")[:8],
+        "can_add_host": allows(request.user, "host.manage"),
+        "can_run": allows(request.user, "container.create"),
     }
     return page(request, "overview.html", context)
 
 
 def bad_request(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
+    """What Django finds suspicious. A wrong Host is written down."""
+    if isinstance(exception, DisallowedHost):
+        foreign.host_refused(request)
     return render(request, "errors/400.html", {"error": exception}, status=400)
 
 
@@ -54,7 +44,8 @@ def forbidden(request: HttpRequest, exception: Exception | None = None) -> HttpR
 
 
 def csrf_failed(request: HttpRequest, reason: str = "") -> HttpResponse:
-    """A form that was open for too long, or came from another site. Gives Django's reason to nobody but the log."""
+    """A form that was open for too long, or came from another site. Gives Django's reason to nobody but the trail."""
+    foreign.form_refused(request, reason)
     return forbidden(request)
 
 

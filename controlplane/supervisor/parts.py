@@ -22,6 +22,9 @@ from controlplane.supervisor.supervisor import Part, Readiness
 # First nothing new comes in; then what runs may end, which takes the tunnel; Redis is the last to go.
 _ENTRANCE, _WORK, _TUNNEL, _STORE = range(4)
 _PATIENCE = 1.0  # seconds for Redis to answer the question whether a part is ready
+# No part runs Django's checks. They are for who changes the code (`./gantry check` runs them) and import every view;
+# what somebody may set wrong is refused by settings.py itself.
+_CELERY = ("-m", "celery", "--quiet", "--skip-checks", "-A", "controlplane")
 
 
 class Signs:
@@ -76,7 +79,7 @@ def main_parts(signs: Signs, after: Iterable[str] = ()) -> list[Part]:
     web, gateway = settings.GANTRY_LISTEN, settings.GANTRY_GATEWAY_LISTEN
     manage = (sys.executable, str(settings.BASE_DIR / "manage.py"))
     shape = {
-        "web": (_uvicorn(), signs.heartbeat("web", web), _ENTRANCE, 6.0),
+        "web": (web_command(web), signs.heartbeat("web", web), _ENTRANCE, 6.0),
         "worker": (_worker(), signs.heartbeat("worker"), _WORK, 12.0),
         "beat": (_beat(), signs.heartbeat("beat"), _ENTRANCE, 5.0),
         "watch": ((*manage, "watch"), signs.heartbeat("watch"), _ENTRANCE, 5.0),
@@ -96,8 +99,9 @@ def agent(choice: str) -> Part:
     return Part("agent", command, stage=_TUNNEL, grace=5.0, after=("web", "gateway"))
 
 
-def _uvicorn() -> tuple[str, ...]:
-    host, port = split(settings.GANTRY_LISTEN)
+def web_command(listen: str) -> tuple[str, ...]:
+    """The web process that listens on an address, HOST:PORT."""
+    host, port = split(listen)
     command = [sys.executable, "-m", "uvicorn", "controlplane.asgi:application"]
     command += ["--host", host, "--port", str(port), "--lifespan", "on"]
     # Deflate costs a buffer per stream and defeats backpressure; one message is a keystroke or a paste.
@@ -112,9 +116,7 @@ def _uvicorn() -> tuple[str, ...]:
 
 
 def _worker() -> tuple[str, ...]:
-    # Celery warns against root because of pickled messages; ours are JSON only (CELERY_ACCEPT_CONTENT).
-    command = [sys.executable, "-W", "ignore:You're running the worker", "-m", "celery", "--quiet"]
-    command += ["-A", "controlplane", "worker", "--loglevel", "WARNING"]
+    command = [sys.executable, *_CELERY, "worker", "--loglevel", "WARNING"]
     # Threads are made as they are needed and mostly wait: three pulls on each of 20 hosts are 60.
     command += ["--pool", "threads", "--concurrency", "64", "--hostname", f"worker-{os.getpid()}@%h"]
     command += ["--without-gossip", "--without-mingle"]
@@ -122,6 +124,6 @@ def _worker() -> tuple[str, ...]:
 
 
 def _beat() -> tuple[str, ...]:
-    command = [sys.executable, "-m", "celery", "--quiet", "-A", "controlplane", "beat", "--loglevel", "WARNING"]
+    command = [sys.executable, *_CELERY, "beat", "--loglevel", "WARNING"]
     command += ["--schedule", str(Path(settings.RUN_DIR) / "beat-schedule"), "--pidfile", ""]
     return tuple(command)

@@ -9,58 +9,54 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import IO, cast
+from typing import IO, Protocol, cast
 
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 _LONGEST_LINE = 16 * 1024  # bytes; a longer one is shown in pieces
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
 
-def _die_with(parent: int) -> Callable[[], None]:
-    """What a child does before exec: ask the kernel to kill it when `parent`, a pid, is gone.
+def die_with(parent: int) -> None:
+    """What a child does first: ask the kernel to kill it when `parent`, a pid, is gone.
 
     SIGKILL and not SIGTERM: a part that outlives a killed supervisor would meet its own successor.
     """
+    _LIBC.prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
+    if os.getppid() != parent:  # it died before the prctl
+        os._exit(1)
 
-    def before_exec() -> None:
-        _LIBC.prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
-        if os.getppid() != parent:  # it died before the prctl
-            os._exit(1)
 
-    return before_exec
+class Process(Protocol):
+    """What a Child needs of its process: `subprocess.Popen` has it, and `Spare`."""
+
+    @property
+    def pid(self) -> int: ...
+    @property
+    def stdout(self) -> IO[bytes] | None: ...
+    def poll(self) -> int | None: ...
 
 
 class Child:
     """A running process of one part."""
 
-    def __init__(self, name: str, process: subprocess.Popen[bytes], pump: asyncio.Task[None]) -> None:
+    def __init__(self, name: str, process: Process, pump: asyncio.Task[None]) -> None:
         self.name = name
         self.pid = process.pid
         self.started = time.monotonic()
         self._process = process
         self._pump = pump
         self._ended = asyncio.Event()
+        self._code: int | None = None
         # asyncio's own subprocess tells of an exit only once the pipes are closed as well, and a stray
         # descendant may hold those for ever; a pidfd tells of the exit itself.
         self._pidfd = os.pidfd_open(process.pid)
         asyncio.get_running_loop().add_reader(self._pidfd, self._on_exit)
 
     @classmethod
-    async def spawn(
-        cls,
-        name: str,
-        command: Sequence[str],
-        environment: Mapping[str, str],
-        emit: Callable[[str], None],
-        folder: Path | None = None,
-    ) -> Child:
-        """Start `command` in `folder`; each line it prints goes to `emit`. Raises OSError when it cannot be started.
-
-        The child leads a session of its own, so that Ctrl-C reaches the supervisor alone and the order of
-        stopping is the supervisor's.
-        """
-        process = _start(command, environment, folder)
+    async def of(cls, name: str, process: Process, emit: Callable[[str], None]) -> Child:
+        """The child that `process` is; each line it prints goes to `emit`."""
         reader = asyncio.StreamReader()
         await asyncio.get_running_loop().connect_read_pipe(
             lambda: asyncio.StreamReaderProtocol(reader), cast(IO[bytes], process.stdout)
@@ -68,7 +64,8 @@ class Child:
         return cls(name, process, asyncio.create_task(_relay(reader, emit), name=f"output of {name}"))
 
     def _on_exit(self) -> None:
-        if self._process.poll() is None:
+        self._code = self._process.poll()
+        if self._code is None:
             return
         asyncio.get_running_loop().remove_reader(self._pidfd)
         os.close(self._pidfd)
@@ -89,7 +86,8 @@ class Child:
         self._pump.cancel()
         if self._process.stdout is not None:
             self._process.stdout.close()
-        return self._process.returncode
+        assert self._code is not None
+        return self._code
 
     async def stop(self, grace: float, hurry: asyncio.Event) -> bool:
         """SIGTERM, and SIGKILL to the whole group after `grace` seconds or on `hurry`.
@@ -119,8 +117,12 @@ class Child:
             pass
 
 
-def _start(command: Sequence[str], environment: Mapping[str, str], folder: Path | None) -> subprocess.Popen[bytes]:
-    """A few milliseconds, in the loop's own thread: PR_SET_PDEATHSIG counts the death of the *thread*."""
+def start(command: Sequence[str], environment: Mapping[str, str], folder: Path | None) -> subprocess.Popen[bytes]:
+    """Start `command` in `folder`. Raises OSError when it cannot be started.
+
+    It leads a session of its own, so that Ctrl-C reaches the supervisor alone and the order of stopping is the
+    supervisor's. A few milliseconds, in the loop's own thread: PR_SET_PDEATHSIG counts the death of the *thread*.
+    """
     return subprocess.Popen(
         command,
         env=environment,
@@ -129,7 +131,7 @@ def _start(command: Sequence[str], environment: Mapping[str, str], folder: Path 
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         start_new_session=True,
-        preexec_fn=_die_with(os.getpid()),
+        preexec_fn=partial(die_with, os.getpid()),
     )
 
 

@@ -11,14 +11,18 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from django.conf import settings
+from django.contrib.auth.models import AnonymousUser
 from django.core.management import call_command
-from django.db import DatabaseError, connection
+from django.db import DatabaseError, connection, transaction
 from django.db.migrations.executor import MigrationExecutor
 
 from controlplane.access.actions import first_administrator_link
+from controlplane.lib.parts import NAMES
+from controlplane.operations.audit import record
 from controlplane.supervisor import engine, home, options, parts, redis, tls
 from controlplane.supervisor.addresses import certificate_fingerprint, local_url, machine_address, public_url, readdress
 from controlplane.supervisor.output import Output
+from controlplane.supervisor.spare import Spare, fork_spares
 from controlplane.supervisor.supervisor import Supervisor
 from hosts.management.commands.enrol_local import is_enrolled
 
@@ -29,14 +33,15 @@ def up(environment: Mapping[str, str]) -> int:
     """Run Gantry until a signal ends it; give back the exit code."""
     output = Output()
     began = float(environment.get("GANTRY_BEGAN") or time.time())
+    _raise_open_files()
+    spares = fork_spares(NAMES)
     try:
         with home.lock(Path(settings.GANTRY_HOME), public_url()):
             home.check_port(settings.GANTRY_LISTEN, "--listen")
             home.check_port(settings.GANTRY_GATEWAY_LISTEN, "--gateway-listen")
             _certificate(environment, output)
-            _raise_open_files()
             Path(settings.STATIC_ROOT).mkdir(exist_ok=True)  # WhiteNoise warns of a folder that is not there
-            return asyncio.run(_Run(environment, output, began).until_stopped())
+            return asyncio.run(_Run(environment, output, began, spares).until_stopped())
     except home.Refused as exc:
         print(f"gantry: {exc}", file=sys.stderr)
         return 1
@@ -74,7 +79,12 @@ def _migrate() -> bool:
 
 def _administrator_link() -> str | None:
     try:
-        return first_administrator_link(public_url())
+        with transaction.atomic():
+            link = first_administrator_link(public_url())
+            if link:
+                what = "made the link for the first administrator"
+                record(AnonymousUser(), "access.manage", target_kind="invitation", detail=what, stranger="Gantry")
+        return link
     finally:
         connection.close()
 
@@ -89,7 +99,9 @@ def _is_enrolled() -> bool:
 class _Run:
     """One run of the supervisor with Gantry's parts."""
 
-    def __init__(self, environment: Mapping[str, str], output: Output, began: float) -> None:
+    def __init__(
+        self, environment: Mapping[str, str], output: Output, began: float, spares: Mapping[str, Spare]
+    ) -> None:
         self._output = output
         self._began = began
         self._engine = environment.get("GANTRY_ENGINE", "auto")
@@ -102,7 +114,7 @@ class _Run:
             "REDIS_URL": self._choice.url,
             "PYTHONUNBUFFERED": "1",
         }
-        self._supervisor = Supervisor(output, self._environment, Path(settings.BASE_DIR))
+        self._supervisor = Supervisor(output, self._environment, Path(settings.BASE_DIR), spares)
         self._stop = asyncio.Event()
 
     async def until_stopped(self) -> int:

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from controlplane.supervisor.output import Output
-from controlplane.supervisor.process import Child, how_it_ended
+from controlplane.supervisor.process import Child, Process, how_it_ended, start
+from controlplane.supervisor.spare import Spare
 
 _POLL = 0.05  # seconds between two looks at a part that is not ready yet
 _PATIENCE = 30.0  # seconds after which waiting is worth a word
@@ -45,13 +46,21 @@ class Part:
 
 
 class Supervisor:
-    """Holds the parts added to it, each run in `folder`; `stop` ends them. Use as `async with`."""
+    """Holds the parts added to it, each run in `folder`; `stop` ends them. Use as `async with`.
+
+    A part whose name is in `spares` becomes the program of that process the first time it is started.
+    """
 
     def __init__(
-        self, output: Output, environment: Mapping[str, str] | None = None, folder: Path | None = None
+        self,
+        output: Output,
+        environment: Mapping[str, str] | None = None,
+        folder: Path | None = None,
+        spares: Mapping[str, Spare] | None = None,
     ) -> None:
         self._output = output
         self._folder = folder
+        self._spares = dict(spares or {})
         self._environment = dict(os.environ if environment is None else environment)
         self._children: dict[str, Child] = {}
         self._parts: dict[str, Part] = {}
@@ -124,15 +133,10 @@ class Supervisor:
     async def _run(self, part: Part) -> str:
         """Run the part once; give back in words how it ended."""
         try:
-            child = await Child.spawn(
-                part.name,
-                part.command,
-                self._environment,
-                lambda line: self._relay(part, line),
-                self._folder,
-            )
+            process = self._start(part)
         except OSError as exc:
             return f"could not be started ({exc.strerror}: {part.command[0]})"
+        child = await Child.of(part.name, process, lambda line: self._relay(part, line))
         self._children[part.name] = child
         if self._stopping.is_set():  # the stop came between the spawn and this line, and missed it
             await self._end(part.name)
@@ -143,6 +147,12 @@ class Supervisor:
         if isinstance(failure, Exception):
             self._output.say(f"asking whether {part.name} is ready failed: {failure!r}")
         return how_it_ended(code)
+
+    def _start(self, part: Part) -> Process:
+        if spare := self._spares.pop(part.name, None):
+            spare.become(part.command, self._environment, self._folder)
+            return spare
+        return start(part.command, self._environment, self._folder)
 
     def _relay(self, part: Part, line: str) -> None:
         if part.noise is None or not part.noise.search(line):

@@ -17,6 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from tests.support.process import children, words_of
 from tests.support.waiting import eventually, free_port
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -24,11 +25,11 @@ ROOT = Path(__file__).resolve().parents[2]
 _MARKS = {
     "redis": "redis-server",
     "web": "uvicorn",
-    "worker": "controlplane\0worker",
-    "beat": "controlplane\0beat",
-    "watch": "manage.py\0watch",
-    "gateway": "manage.py\0gateway",
-    "agent": "gantry_agent\0run",
+    "worker": "controlplane worker",
+    "beat": "controlplane beat",
+    "watch": "manage.py watch",
+    "gateway": "manage.py gateway",
+    "agent": "gantry_agent run",
 }
 
 _UNVERIFIED = ssl._create_unverified_context()  # the self-made certificate; its fingerprint is the agent's concern
@@ -128,11 +129,8 @@ class Up:
     def part(self, name: str) -> int | None:
         """The pid of the running child that is part `name`."""
         for pid in children(self.process.pid):
-            try:
-                if _MARKS[name] in Path(f"/proc/{pid}/cmdline").read_text():
-                    return pid
-            except OSError:
-                continue
+            if _MARKS[name] in words_of(pid):
+                return pid
         return None
 
     def tunnel_is_up(self) -> bool:
@@ -145,10 +143,3 @@ class Up:
             return connection.execute(query).fetchall()
         finally:
             connection.close()
-
-
-def children(pid: int) -> list[int]:
-    try:
-        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-    except FileNotFoundError:
-        return []

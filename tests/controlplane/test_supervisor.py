@@ -191,7 +191,7 @@ async def test_what_a_child_leaves_behind_goes_with_it(supervisor: Supervisor, s
 def _runs(pid: int) -> bool:
     try:
         state = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0]
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):  # before it is opened, or after
         return False
     return state != "Z"
 

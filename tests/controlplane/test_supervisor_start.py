@@ -12,8 +12,10 @@ from pathlib import Path
 
 import pytest
 from cryptography import x509
+from django.conf import settings
 
 from bootstrap.packages import Need
+from controlplane.lib.home import web_origin
 from controlplane.supervisor import engine, home, redis, tls
 from controlplane.supervisor.options import add_arguments, address, apply, is_loopback, split
 from hosts.tls import fingerprint
@@ -58,6 +60,38 @@ def test_a_wrong_address_is_refused(text: str) -> None:
 def test_an_address_is_a_host_and_a_port(text: str, host: str, port: int, loopback: bool) -> None:
     assert split(address(text)) == (host, port)
     assert is_loopback(address(text)) is loopback
+
+
+@pytest.mark.parametrize(
+    ("given", "origin"),
+    [
+        ("", ""),
+        ("https://gantry.example.org/", "https://gantry.example.org"),
+        ("HTTPS://Gantry.Example.Org:8443", "https://gantry.example.org:8443"),
+        ("http://[::1]:8080", "http://[::1]:8080"),
+    ],
+)
+def test_a_public_address_is_written_as_browsers_write_it(
+    given: str, origin: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GANTRY_PUBLIC_URL", given)
+    assert web_origin("GANTRY_PUBLIC_URL") == origin
+
+
+@pytest.mark.parametrize(
+    "given",
+    ["gantry.example.org", "ftp://gantry.example.org", "https://", "https://a/b", "https://me@a", "https://a:b"],
+)
+def test_a_public_address_that_would_refuse_every_form_is_told_in_one_line(given: str, tmp_path: Path) -> None:
+    command = [sys.executable, str(settings.BASE_DIR / "manage.py"), "up", "--home", str(tmp_path / "home")]
+    environment = {**os.environ, "GANTRY_PUBLIC_URL": given, "DJANGO_SETTINGS_MODULE": "controlplane.settings"}
+    refused = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    assert refused.returncode == 1
+    assert refused.stdout == ""
+    assert refused.stderr == (
+        "gantry: GANTRY_PUBLIC_URL: expected https://HOST or http://HOST, with :PORT where it is needed, "
+        f"found {given!r}\n"
+    )
 
 
 def test_an_engine_that_is_none_of_ours_is_refused(capsys: pytest.CaptureFixture[str]) -> None:

@@ -15,7 +15,8 @@ import redis
 from celery import Celery
 
 from controlplane.lib.parts import NAMES
-from tests.controlplane.gantry import Up, children
+from tests.controlplane.gantry import Up
+from tests.support.process import children
 from tests.support.waiting import eventually, free_port
 
 pytestmark = pytest.mark.timeout(300)  # several starts in a test, beside others on a small machine

@@ -14,7 +14,7 @@ from controlplane.supervisor.run import up
 
 class Command(BaseCommand):
     help = "Start every part of Gantry on this machine and keep it running."
-    requires_system_checks = []  # the parts run their own; a start has five seconds
+    requires_system_checks = []  # as in controlplane/supervisor/parts.py
 
     def add_arguments(self, parser: CommandParser) -> None:
         add_arguments(parser)
