@@ -11,7 +11,11 @@ from collections.abc import Iterable
 from django.db.models import Q, QuerySet
 
 from controlplane.access.decide import Actor, visible
+from controlplane.access.reach import Place
+from controlplane.lib.errors import NotSeen
 from controlplane.lib.lists import row_ids
+from controlplane.lib.references import name_of
+from hosts.models import Host
 from images.models import ImageTag
 
 MOST_SELECTED = 500
@@ -22,9 +26,22 @@ def seen_by(actor: Actor) -> QuerySet[ImageTag]:
     return visible(actor, "image.see", ImageTag.objects.all())
 
 
+def place_at(host: Host, reference: str, *, label: str = "") -> Place:
+    """Where the image that `reference` names on `host` lies, whether it is there yet or not."""
+    return Place(host.environment_id, (name_of(reference),), label=label or reference)
+
+
 def key(tag: ImageTag, *, everywhere: bool = False) -> str:
     """How forms name `tag`; `everywhere`: on whatever host."""
     return f"{'' if everywhere else tag.host_id}|{tag.image.engine_id}|{tag.reference}"
+
+
+def not_seen(text: str) -> NotSeen:
+    """What to raise for a key that names nothing that is seen."""
+    host, _, rest = text.replace("\0", "").partition("|")
+    engine_id, _, reference = rest.partition("|")
+    lookup = {"image__engine_id": engine_id, "reference": reference}
+    return NotSeen("image.see", ImageTag, {"host": host, **lookup} if host else lookup)
 
 
 def select(actor: Actor, keys: Iterable[str]) -> list[ImageTag]:
@@ -37,5 +54,5 @@ def select(actor: Actor, keys: Iterable[str]) -> list[ImageTag]:
         engine_id, _, reference = rest.partition("|")
         match = Q(image__engine_id=engine_id, reference=reference)
         wanted |= match & Q(host_id__in=row_ids([host])) if host else match
-    rows = seen_by(actor).filter(wanted).select_related("image", "host", "host__environment")
+    rows = seen_by(actor).filter(wanted).select_related("image", "image_name", "host", "host__environment")
     return list(rows.order_by("repository", "tag", "image__engine_id", "host__name"))

@@ -7,11 +7,13 @@ from collections.abc import Sequence
 
 from controlplane.access.decide import require
 from controlplane.access.models import User
+from controlplane.access.naming import intern_one
 from controlplane.lib.seal import seal
 from controlplane.operations import actions as operations
 from controlplane.operations.actions import Request
 from controlplane.operations.models import Operation
 from hosts.models import Host
+from images.access import place_at
 from images.models import ImageTag
 
 # What an operation's row holds of a name (operations.models: lane, target_id, target_name).
@@ -33,8 +35,9 @@ def pull(
 ) -> Operation:
     """Pull `reference` (its familiar form) on each host. `login`: {"username", "password"} for the registry."""
     for host in hosts:
-        require(actor, "image.pull", host)
+        require(actor, "image.pull", place_at(host, reference))
     sealed = seal(json.dumps(login)) if login else ""
+    image = intern_one(reference)
     requests = [
         Request(
             kind="image.pull",
@@ -43,6 +46,7 @@ def pull(
             target=("image", reference[:LONGEST], reference[:LONGEST]),
             params={"reference": reference, "login": sealed},
             lane=lane(host, reference),
+            image=image,
         )
         for host in hosts
     ]
@@ -66,4 +70,5 @@ def _removal(tag: ImageTag, force: bool) -> Request:
         target=("image", name[:LONGEST], name[:LONGEST]),
         params={"reference": name, "force": force},
         lane=lane(tag.host, name),
+        image=tag.image_name_id,
     )

@@ -1,6 +1,7 @@
 """The list of images over all hosts: one row for each name and image, with the hosts that hold it and its users.
 
-A page costs five queries whatever the number of rows: how many, which, where, used by what (two).
+A page costs eight queries whatever the number of rows: how many, which, where, used by what (two), and what may be done
+with which (three).
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any, NamedTuple
 from django.db.models import Count, F, Func, IntegerField, Max, OuterRef, QuerySet, Subquery, Sum, Window
 from django.db.models.functions import Coalesce, RowNumber
 
-from controlplane.access.decide import Actor
+from controlplane.access.decide import Actor, allows, visible
 from hosts.models import Environment, Host
 from images.access import seen_by
 from images.models import ImageTag
@@ -49,7 +50,10 @@ class Row:
     user_count: int
     hosts: list[Host] = field(default_factory=list)  # the first by name
     users: list[User] = field(default_factory=list)  # the first by name
-    digest: str = ""  # "repository@sha256:…", when it was pulled
+    digest: str = ""  # "repository@sha256:…" of one without a name, when it was pulled
+    can_run: bool = False
+    can_pull: bool = False
+    can_remove: bool = False
 
     @property
     def key(self) -> str:
@@ -106,7 +110,17 @@ def rows(
         using = using.filter(host__environment=environment)
     _add_hosts(found, tags)
     _add_users(found, tags, using)
+    _add_rights(actor, found, tags)
     return found
+
+
+def _add_rights(actor: Actor, found: list[Row], tags: QuerySet[ImageTag]) -> None:
+    """What `actor` may do with an image, on one of its hosts at least."""
+    for field_name, verb in (("can_run", "image.run"), ("can_pull", "image.pull"), ("can_remove", "image.delete")):
+        may = visible(actor, verb, tags).order_by().values_list("image__engine_id", "reference").distinct()
+        permitted = set(may) if allows(actor, verb) else set()
+        for row in found:
+            setattr(row, field_name, (row.engine_id, row.reference) in permitted)
 
 
 def _without_id(group: dict[str, Any]) -> dict[str, Any]:
@@ -121,7 +135,8 @@ def _add_hosts(found: list[Row], tags: QuerySet[ImageTag]) -> None:
         row = by_key.get((tag.image.engine_id, tag.reference))
         if row is not None:
             row.hosts.append(tag.host)
-            row.digest = row.digest or next(iter(tag.image.repo_digests or []), "")
+            if not row.reference:  # an image's digests tell its other names: of no use where it has one
+                row.digest = row.digest or next(iter(tag.image.repo_digests or []), "")
 
 
 def _add_users(found: list[Row], tags: QuerySet[ImageTag], using: QuerySet[Any]) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
+
 import django_filters
 from django.db.models import Q, QuerySet
 
-from hosts.filters import hosts_seen
-from hosts.models import Environment
+from controlplane.lib.searching import SearchFilter
+from hosts.filters import environments_seen, hosts_seen
 from images.models import ImageTag
 
 SORTS = {
@@ -18,16 +20,22 @@ SORTS = {
 }
 
 
+def _by_id(word: str) -> Q:
+    """The image whose id begins so. What is no hexadecimal number begins none."""
+    digits = word.lower().removeprefix("sha256:")
+    return Q(image__engine_id__startswith=f"sha256:{digits}") if re.fullmatch("[0-9a-f]+", digits) else Q(pk__in=[])
+
+
 class ImageFilter(django_filters.FilterSet):
     """`?q=` (reference, id, host), `?host=` (id), `?environment=` (slug), `?show=` (unused, used, dangling).
 
     For a queryset of `catalogue.grouped`: `show` looks at the group's `user_count`.
     """
 
-    q = django_filters.CharFilter(method="search", label="Search")
+    q = SearchFilter("reference", "host__name", also=_by_id)
     host = django_filters.ModelChoiceFilter(queryset=hosts_seen, label="Host", empty_label="Any host")
     environment = django_filters.ModelChoiceFilter(
-        queryset=Environment.objects.all(),
+        queryset=environments_seen,
         field_name="host__environment",
         to_field_name="slug",
         label="Environment",
@@ -43,15 +51,6 @@ class ImageFilter(django_filters.FilterSet):
     class Meta:
         model = ImageTag
         fields: list[str] = []
-
-    def search(self, queryset: QuerySet[ImageTag], name: str, value: str) -> QuerySet[ImageTag]:
-        for word in value.split()[:8]:
-            found = Q(reference__icontains=word) | Q(host__name__icontains=word)
-            digits = word.lower().removeprefix("sha256:")
-            if digits and not set(digits) - set("0123456789abcdef"):
-                found |= Q(image__engine_id__startswith=f"sha256:{digits}")
-            queryset = queryset.filter(found)
-        return queryset
 
     def by_use(self, queryset: QuerySet[ImageTag], name: str, value: str) -> QuerySet[ImageTag]:
         if value == "dangling":

@@ -9,8 +9,9 @@ from django import forms
 from controlplane.access.decide import Actor, visible
 from controlplane.lib.errors import InvalidArgument
 from controlplane.lib.lists import row_ids
+from controlplane.lib.references import parse
+from hosts.access import environments
 from hosts.models import Environment, Host, HostState
-from images.reference import parse
 
 
 def reference_field(text: str) -> str:
@@ -59,7 +60,7 @@ class PullForm(forms.Form):
     )
     everywhere = forms.BooleanField(required=False, label="All connected hosts")
     environments = RowsField(
-        queryset=Environment.objects.all(),
+        queryset=Environment.objects.none(),
         required=False,
         widget=forms.CheckboxSelectMultiple(attrs={"class": "form-check-input"}),
     )
@@ -80,6 +81,7 @@ class PullForm(forms.Form):
         super().__init__(*args, **kwargs)
         self.permitted = visible(actor, "image.pull", Host.objects.exclude(public_key=""))
         self.fields["hosts"].queryset = self.permitted  # type: ignore[attr-defined]
+        self.fields["environments"].queryset = environments(actor, "image.pull")  # type: ignore[attr-defined]
 
     def clean_reference(self) -> str:
         return reference_field(self.cleaned_data["reference"])

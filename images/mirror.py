@@ -9,15 +9,16 @@ from typing import Any
 from django.db import transaction
 from django.utils import timezone
 
+from controlplane.access.naming import intern
 from controlplane.lib.errors import InvalidArgument
 from controlplane.lib.live import publish
+from controlplane.lib.references import DEFAULT_DOMAIN, name_of, parse
 from controlplane.lib.threads import in_thread
 from hosts.engine import Engine
 from hosts.models import Host
 from hosts.watch.facts import number, text
 from hosts.watch.mirrors import LIST_LIMIT, LIST_SECONDS, Event, register
 from images.models import Image, ImageTag
-from images.reference import DEFAULT_DOMAIN, parse
 
 MOST_NAMES = 500
 NONE = "<none>"
@@ -119,7 +120,11 @@ def _store_names(host: Host, images: Sequence[Image], names: dict[str, list[str]
     gone = [pk for key, pk in known.items() if key not in wanted]
     ImageTag.objects.filter(pk__in=gone).delete()
     fresh = sorted(wanted - known.keys())
-    ImageTag.objects.bulk_create(_name_row(host, image_id, name) for image_id, name in fresh)
+    rows = [_name_row(host, image_id, name) for image_id, name in fresh]
+    names_known = intern(name_of(row.reference) for row in rows)
+    for row in rows:
+        row.image_name_id = names_known.get(name_of(row.reference))
+    ImageTag.objects.bulk_create(rows)
     return bool(gone or fresh)
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from django.db import models
 from django.utils import timezone
 
+from controlplane.access.models import ImageName
+from controlplane.access.reach import Reach
 from hosts.models import Host
 
 
@@ -18,6 +20,8 @@ class Image(models.Model):
     repo_digests = models.JSONField(default=list, blank=True)
     labels = models.JSONField(default=dict, blank=True)
     observed_at = models.DateTimeField(default=timezone.now)
+
+    reach = Reach(environment="host__environment", name="tags__image_name", many=True)
 
     class Meta:
         ordering = ["-created_at"]
@@ -40,6 +44,10 @@ class ImageTag(models.Model):
     reference = models.CharField(max_length=300, blank=True)  # as the engine prints it: "shop/web:2.14"
     repository = models.CharField(max_length=300, blank=True)
     tag = models.CharField(max_length=130, blank=True)
+    # The same by its full name, as grants speak of it; null for an image without one.
+    image_name = models.ForeignKey(ImageName, null=True, on_delete=models.PROTECT, related_name="+")
+
+    reach = Reach(environment="host__environment", name="image_name")
 
     class Meta:
         ordering = ["repository", "tag"]
@@ -54,3 +62,18 @@ class ImageTag(models.Model):
 
     def __str__(self) -> str:
         return self.reference or "<none>"
+
+
+class Origin(models.Model):
+    """One name of what an image was committed from, wherever that image is held now: whoever is to use it must have a
+    right to that name. An empty one stands for an image without a name."""
+
+    image_id = models.CharField(max_length=100)  # "sha256:…"
+    repository = models.CharField(max_length=300, blank=True)  # full, as grants speak of it
+    tag = models.CharField(max_length=130, blank=True)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["image_id", "repository", "tag"], name="origin_once_an_image")]
+
+    def __str__(self) -> str:
+        return f"{self.repository}:{self.tag}" if self.repository else "<none>"

@@ -8,10 +8,10 @@ from contextlib import aclosing
 from typing import Any
 
 from controlplane.lib.errors import NotFound
+from controlplane.lib.references import Reference
 from controlplane.lib.seal import unseal
 from controlplane.operations.runner import Work
 from hosts.engine import Engine, raise_for_message, segment
-from images.reference import Reference
 
 # What the engine says of a layer when its bytes are all there (Docker and Podman agree on these words).
 FETCHED = ("Verifying Checksum", "Download complete", "Extracting", "Pull complete", "Already exists")
@@ -29,7 +29,7 @@ async def has_image(engine: Engine, reference: Reference) -> bool:
     return True
 
 
-async def pull(work: Work, engine: Engine, reference: Reference, sealed_login: str = "") -> str:
+async def pull(work: Work, engine: Engine, reference: Reference, sealed_login: str = "", *, platform: str = "") -> str:
     """Pull `reference` and return the image's id. Layers go to the progress, everything else to the output.
 
     `sealed_login`: a sealed JSON {"username", "password"} for the registry, or empty. Cancelling closes the
@@ -44,6 +44,7 @@ async def pull(work: Work, engine: Engine, reference: Reference, sealed_login: s
         headers=headers,
         fromImage=reference.repository_familiar,
         tag=reference.digest or reference.tag,
+        platform=platform or None,
     )
     async with aclosing(messages):
         async for message in messages:

@@ -79,6 +79,8 @@ def remove(request: HttpRequest) -> HttpResponse:
     selected = select(request.user, request.POST.getlist("images"))
     if not selected:
         raise Conflict("No image was selected, or it is not there any more.", "Select at least one.")
+    for tag in selected:
+        require(request.user, "image.delete", tag)
     form = RemoveForm(request.POST)
     if "confirmed" in request.POST and form.is_valid():
         operation = actions.remove(

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from controlplane.lib.errors import Conflict, NotFound
+from controlplane.lib.references import name_of, parse
 from controlplane.operations.kinds import Kind, OnLoss, register
 from controlplane.operations.runner import Work
 from hosts.engine import Engine, segment
 from hosts.working import engine_of
 from images.pulling import pull
-from images.reference import parse
 
 RUNNING = ("running", "paused", "restarting")
 MOST_NAMED = 5
@@ -57,11 +57,11 @@ async def _refuse_running(work: Work, engine: Engine, name: str) -> None:
     running = [each for each in using if each["State"] in RUNNING]
     if running:
         raise Conflict(
-            f"{name} is used by {_named(running)}.",
+            f"{name} is {_used_by(running, name)}.",
             "Stop and remove them first: the image of a running container is not removed, not even by force.",
         )
     if using:
-        work.say(f"Used by {_named(using)}, not running. Podman removes such containers too, Docker keeps them.")
+        work.say(f"It is {_used_by(using, name)}, not running. Podman removes such containers too, Docker keeps them.")
 
 
 async def _refuse_used(engine: Engine, name: str) -> None:
@@ -70,7 +70,7 @@ async def _refuse_used(engine: Engine, name: str) -> None:
     if using:
         running = any(each["State"] in RUNNING for each in using)
         raise Conflict(
-            f"{name} is used by {_named(using)}.",
+            f"{name} is {_used_by(using, name)}.",
             "Stop and remove them first."
             if running
             else "Remove them first, or remove the image by force: none of them is running.",
@@ -83,6 +83,14 @@ async def _users(engine: Engine, name: str) -> list[dict[str, Any]]:
     return list(found or [])
 
 
+def _used_by(containers: list[dict[str, Any]], name: str) -> str:
+    """In words. Whoever reads of the operation sees what was made from the image by this name; its other names, and
+    what was made by those, may be nothing for them."""
+    wanted = name_of(name)
+    named = [each for each in containers if not wanted[0] or name_of(str(each.get("Image", ""))) == wanted]
+    return f"used by {_named(named)}" if named else "in use"
+
+
 def _named(containers: list[dict[str, Any]]) -> str:
     names = [each["Names"][0].removeprefix("/") for each in containers[:MOST_NAMED]]
     more = len(containers) - len(names)
@@ -90,7 +98,9 @@ def _named(containers: list[dict[str, Any]]) -> str:
     return f"{'container' if len(containers) == 1 else 'containers'} {words}"
 
 
-register(Kind("image.pull", verb="image.pull", run=_pull, on_loss=OnLoss.REPEAT, heavy=True))
+register(
+    Kind("image.pull", verb="image.pull", run=_pull, on_loss=OnLoss.REPEAT, heavy=True, personal=("login",)),
+)
 register(
     Kind(
         "image.remove",

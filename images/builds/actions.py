@@ -10,20 +10,35 @@ from django.db.models import F
 from django.utils import timezone
 from django.utils.text import slugify
 
-from controlplane.access.decide import require
+from controlplane.access.decide import allows, require
 from controlplane.access.models import User
-from controlplane.lib.errors import Conflict, InvalidArgument
+from controlplane.lib.errors import Conflict, InvalidArgument, Withheld
 from controlplane.lib.live import publish
 from controlplane.lib.seal import seal
 from controlplane.operations import actions as operations
 from controlplane.operations.actions import Request
-from controlplane.operations.audit import record
+from controlplane.operations.audit import about, gathered, record
 from controlplane.operations.models import UNFINISHED, Operation
+from hosts.models import Host
+from images.access import place_at
 from images.builds import addresses, cloning, following, naming, pool, schedules
-from images.builds.asked import GIT, Options, Source
+from images.builds.access import name_for, require_every_name, require_name
+from images.builds.asked import GIT, TYPED, Options, Source
+from images.builds.context import dockerfile_path, refuse_template
 from images.builds.models import Build, Concurrency, Credential, Definition, Trigger
 
-SAVED = ("name", "source", "options", "concurrency", "schedule", "follows_base", "owner", "next_run_at")
+SAVED = (
+    "name",
+    "source",
+    "options",
+    "concurrency",
+    "schedule",
+    "follows_base",
+    "owner",
+    "host",
+    "image_name",
+    "next_run_at",
+)
 
 
 def check(source: Source, options: Options) -> None:
@@ -33,6 +48,8 @@ def check(source: Source, options: Options) -> None:
         cloning.check_ref(source.ref)
         cloning.check_ref(source.commit)
         cloning.check_folder(source.folder)
+    if source.kind != TYPED:
+        dockerfile_path(source.dockerfile_path)
     for template in options.tags:
         naming.check(template, git=source.kind == GIT)
     if options.push and not options.tags:
@@ -46,15 +63,22 @@ def start(
     *,
     definition: Definition | None = None,
     trigger: str = Trigger.PERSON,
+    typed: bool = True,
     ip: str | None = None,
 ) -> Operation:
-    """Start a build in `actor`'s name. Raises RightMissing, InvalidArgument, or Conflict when no host can take it."""
+    """Start a build in `actor`'s name. Raises RightMissing, InvalidArgument, or Conflict when no host can take it.
+
+    `typed`: the names are the actor's own words; else a refusal tells of them no more than is seen.
+    """
+    require(actor, "image.build")  # before anything is said of what was asked
     check(source, options)
     host = pool.choose(actor, options)
     require(actor, "image.build", host)
-    if options.push:
-        require(actor, "image.push", host)
-    with transaction.atomic():
+    if source.kind != TYPED:
+        refuse_template(source.dockerfile_path, host.engine_kind)
+    for tag in filter(naming.is_plain, options.tags):  # the others are asked for once it is known what they are
+        require_name(actor, host, tag, push=options.push, label="" if typed else name_for(actor, host, tag))
+    with transaction.atomic(), gathered():
         number = _take_number(definition) if definition else 0
         params: dict[str, Any] = {
             "source": source.as_json(),
@@ -63,7 +87,10 @@ def start(
             "number": number,
             "trigger": str(trigger),
         }
-        name = f"{definition.name} #{number}" if definition else ", ".join(options.tags) or "an image"
+        filed = naming.filed_under(options.tags)
+        name = next(iter(options.tags), "an image")
+        if definition and definition.is_found_with(host, filed):
+            name = f"{definition.name} #{number}"
         request = Request(
             kind="image.build",
             title=f"Build {name}",
@@ -71,6 +98,7 @@ def start(
             target=("build", "", name[:300]),
             params=params,
             lane=f"build:{definition.pk}" if definition else "",
+            image=filed,
         )
         if definition and definition.concurrency == Concurrency.CANCEL:
             _cancel_older(actor, definition, ip)
@@ -116,13 +144,19 @@ def start_defined(
     if source.kind == GIT and commit:
         source.commit, source.ref = commit, source.ref or branch
     options.pull = options.pull or trigger == Trigger.BASE  # or it would stand on the image that is there
-    return start(actor, source, options, definition=definition, trigger=trigger, ip=ip)
+    return start(actor, source, options, definition=definition, trigger=trigger, typed=False, ip=ip)
 
 
 def rebuild(actor: User, build: Build, *, ip: str | None = None) -> Operation:
-    """The same once more: same source, same options, its host chosen anew where it came from a pool."""
+    """The same once more: same source, same options, its host chosen anew where it came from a pool.
+
+    It counts among the builds of its definition, and may cancel them, for those alone who see that.
+    """
     source, options = Source.of_json(build.source), Options.of_json(build.options)
-    return start(actor, source, options, definition=build.definition, ip=ip)
+    definition = build.definition
+    if definition is not None and not allows(actor, "image.see", definition):
+        definition = None
+    return start(actor, source, options, definition=definition, typed=False, ip=ip)
 
 
 def push(actor: User, build: Build, *, ip: str | None = None) -> Operation:
@@ -130,7 +164,8 @@ def push(actor: User, build: Build, *, ip: str | None = None) -> Operation:
     host = build.operation.host
     if host is None or not build.tags or not build.image_id:
         raise Conflict("There is nothing to push: the build made no image with a name, or its host was removed.")
-    require(actor, "image.push", host)
+    for tag in build.tags:
+        require(actor, "image.push", place_at(host, tag, label=name_for(actor, host, tag)))
     return operations.start(actor, following.push_request(build, host, Options.of_json(build.options)), ip=ip)
 
 
@@ -138,10 +173,18 @@ def save_definition(actor: User, definition: Definition, *, ip: str | None = Non
     """Write a new or changed definition. Its builds run with the rights of whoever saved it last."""
     source, options = Source.of_json(definition.source), Options.of_json(definition.options)
     require(actor, "image.build")
+    _refuse_narrowed(actor, "save no definition")
+    if stored := Definition.objects.filter(pk=definition.pk).first():
+        require_every_name(actor, stored)
     check(source, options)
     if options.push:
         require(actor, "image.push")
     definition.owner = actor
+    definition.host = Host.objects.filter(pk=options.host).first()
+    if definition.host is not None:  # by its names it is found, and built, by others
+        for tag in filter(naming.is_plain, options.tags):
+            require_name(actor, definition.host, tag, push=options.push)
+    definition.image_name_id = naming.filed_under(options.tags)
     definition.next_run_at = schedules.next_time(definition.schedule, timezone.now()) if definition.schedule else None
     with transaction.atomic():
         is_new = definition.pk is None
@@ -154,6 +197,15 @@ def save_definition(actor: User, definition: Definition, *, ip: str | None = Non
     return definition
 
 
+def _refuse_narrowed(actor: User, deed: str) -> None:
+    if actor.token is not None and actor.token.is_narrowed:
+        raise Withheld(
+            "image.build",
+            f"A narrowed token may {deed}: its builds would have all the rights of the token's owner.",
+            "Do it on its page, or with a token that is not narrowed.",
+        )
+
+
 def _free_slug(name: str) -> str:
     base = slugify(name)[:70] or "build"
     taken = {"new"} | set(Definition.objects.filter(slug__startswith=base).values_list("slug", flat=True))
@@ -161,17 +213,24 @@ def _free_slug(name: str) -> str:
 
 
 def delete_definition(actor: User, definition: Definition, *, ip: str | None = None) -> None:
-    """Forget it; its builds stay. Raises Conflict while one of them runs."""
+    """Forget it; its builds stay. Raises RightMissing, and Conflict while one of them runs."""
+    require_every_name(actor, definition)
     if Operation.objects.filter(build__definition=definition, state__in=UNFINISHED).exists():
         raise Conflict(f"A build of {definition} has not ended yet.", "Cancel it first.")
-    with transaction.atomic():
+    with transaction.atomic(), gathered():
         _record(actor, "image.build", definition, f"delete build definition {definition}", ip)
         definition.delete()
         publish("builds")
 
 
 def renew_hook(actor: User, definition: Definition, *, on: bool, ip: str | None = None) -> str:
-    """Give the webhook a new secret, which is returned once, or switch it off. The old secret is dead at once."""
+    """Give the webhook a new secret, which is returned once, or switch it off. The old secret is dead at once.
+
+    Whoever has the secret builds with the rights of the definition's owner.
+    """
+    require_every_name(actor, definition)
+    if on:
+        _refuse_narrowed(actor, "have no webhook's secret")
     secret = secrets.token_urlsafe(32) if on else ""
     with transaction.atomic():
         Definition.objects.filter(pk=definition.pk).update(hook_secret=seal(secret) if on else "")
@@ -180,7 +239,7 @@ def renew_hook(actor: User, definition: Definition, *, on: bool, ip: str | None 
 
 
 def save_credential(actor: User, credential: Credential, *, ip: str | None = None) -> Credential:
-    require(actor, "registry.manage")
+    require(actor, "registry.manage", credential)
     with transaction.atomic():
         is_new = credential.pk is None
         credential.created_by = credential.created_by or actor.display
@@ -190,36 +249,34 @@ def save_credential(actor: User, credential: Credential, *, ip: str | None = Non
 
 
 def delete_credential(actor: User, credential: Credential, *, ip: str | None = None) -> None:
-    """Raises Conflict that names the definitions which use it."""
-    require(actor, "registry.manage")
+    """Raises Conflict that names those of the definitions which use it that `actor` may see."""
+    require(actor, "registry.manage", credential)
     users = users_of(credential)
     if users:
+        seen = ", ".join(str(each) for each in users if allows(actor, "image.see", each))
         raise Conflict(
-            f"The credential {credential} is used by {', '.join(str(each) for each in users[:5])}.",
+            f"The credential {credential} is used by {seen}." if seen else f"The credential {credential} is in use.",
             "Take it out of there first.",
         )
-    with transaction.atomic():
+    with transaction.atomic(), gathered():
         _record(actor, "registry.manage", credential, f"delete credential {credential}", ip)
         credential.delete()
 
 
 def users_of(credential: Credential) -> list[Definition]:
     """The definitions that name it."""
+    return users_by_name().get(credential.name, [])
 
-    def names(definition: Definition) -> set[str]:
-        source, options = Source.of_json(definition.source), Options.of_json(definition.options)
-        return {source.credential, *options.secrets, *options.logins}
 
-    return [each for each in Definition.objects.all() if credential.name in names(each)]
+def users_by_name() -> dict[str, list[Definition]]:
+    """Of each credential that a definition names: those definitions."""
+    found: dict[str, list[Definition]] = {}
+    for each in Definition.objects.select_related("host", "image_name"):
+        source, options = Source.of_json(each.source), Options.of_json(each.options)
+        for name in {source.credential, *options.secrets, *options.logins}:
+            found.setdefault(name, []).append(each)
+    return found
 
 
 def _record(actor: User, verb: str, target: Definition | Credential, detail: str, ip: str | None) -> None:
-    record(
-        actor,
-        verb,
-        target_kind=target._meta.model_name or "",
-        target_id=target.pk or "",
-        target_name=target.name,
-        detail=detail,
-        ip=ip,
-    )
+    record(actor, verb, **about(target), detail=detail, ip=ip)

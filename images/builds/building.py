@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import difflib
-import json
 import os
 import re
-import secrets as random
 import shutil
 import tarfile
 import tempfile
@@ -22,6 +20,7 @@ from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
+from controlplane.access.decide import require
 from controlplane.lib.errors import Conflict, GantryError, InvalidArgument, Lost, NotFound
 from controlplane.lib.live import publish
 from controlplane.lib.threads import in_thread
@@ -30,22 +29,33 @@ from controlplane.operations.runner import Work
 from hosts.engine import Engine, EngineError, EngineUnreachable, raise_for_message, segment
 from hosts.working import engine_of
 from images.builds import credentials, following, naming
+from images.builds.access import name_for, require_name
 from images.builds.asked import DOCKERFILE, GIT, TYPED, Options, Source
 from images.builds.cloning import Clone, clone
-from images.builds.context import Context, dockerfile_in_folder, dockerfile_in_tar, entry, is_plain_tar, pack, shown
+from images.builds.context import (
+    Context,
+    dockerfile_in_folder,
+    dockerfile_in_tar,
+    dockerfile_path,
+    entry,
+    is_plain_tar,
+    pack,
+    refuse_template,
+    shown,
+)
 from images.builds.dockerfile import Dockerfile, read
 from images.builds.lint import Finding, lint
 from images.builds.masking import Mask
 from images.builds.models import Build, Definition, Upload
-from images.builds.steps import CANCELLED, FAILED, Steps, line_of
+from images.builds.request import request_of
+from images.builds.steps import CANCELLED, FAILED, Step, Steps, line_of
+from images.builds.using import require_uses
 from images.pulling import Layers
 
 SCRATCH_PREFIX = "gantry-build-"
 LARGEST_CONTEXT = 8 << 30  # bytes of a repository's files
-LONGEST_HEADER = 60 * 1024  # bytes; the native engine reads 64 KiB of one
 SAVE_SECONDS = 0.5  # how often steps are written while they pass
 TYPED_BESIDE = "Dockerfile.gantry"  # the name of a typed Dockerfile among files that have one already
-PODMAN_SECRET = "podman-build-secret"  # the prefix by which Podman tells secrets in a context from files
 _BUILT = re.compile(r"Successfully built ([0-9a-f]{12,64})")
 _MISSING = re.compile(r"(?:stat|lstat|copying):? \"?/?([^\s:\"]+)\"?: (?:file does not exist|no such file)")
 
@@ -69,6 +79,8 @@ class Job:
     dockerfile_path: str = ""
     file: Dockerfile = field(default_factory=lambda: Dockerfile((), ()))
     image_id: str = ""
+    stopped_at: Step | None = None
+    """What ran when it was stopped."""
 
     def say(self, text: str, stream: str = "info") -> None:
         self.work.say(self.mask(text), stream)
@@ -81,18 +93,16 @@ async def build(work: Work) -> None:
         async with asyncio.timeout(job.options.timeout) as limit, _scratch() as scratch:
             await _gather(job, scratch)
             async with engine_of(work) as engine:
+                await require_uses(job, engine)
                 image = await _run(job, engine)
                 await work.checkpoint()  # what follows is not for a run that was given up for dead
                 await in_thread(_save_image, job, image)
-                work.result |= {"image_id": job.build.image_id, "tags": job.build.tags, "at": time.time()}
-                job.say(f"{work.operation.host_name} has {', '.join(job.build.tags) or job.build.image_id[:19]}.")
+                work.result |= {"image_id": job.build.image_id, "at": time.time()}
+                job.say(f"{work.operation.host_name} has {naming.first_of(job.build.tags) or job.build.image_id[:19]}.")
     except TimeoutError as exc:
         if not limit.expired():
             raise
-        raise Conflict(
-            f"The build was stopped: it took longer than {job.options.timeout} s.",
-            "Give it more time, or look at the step that ran last.",
-        ) from exc
+        raise await in_thread(_took_too_long, job) from exc
     except GantryError as exc:
         exc.message, exc.hint = job.mask(exc.message), job.mask(exc.hint)
         raise
@@ -139,6 +149,9 @@ async def _scratch() -> AsyncIterator[Path]:
 async def _gather(job: Job, scratch: Path) -> None:
     """The files of the build as one tar, and its Dockerfile read."""
     source, build = job.source, job.build
+    if source.kind != TYPED:  # what was saved before may name what is refused now
+        source.dockerfile_path = dockerfile_path(source.dockerfile_path)
+        refuse_template(source.dockerfile_path, job.work.host.engine_kind if job.work.host else "")
     path = source.dockerfile_path
     if source.kind == GIT:
         fetched = await _fetch(job, scratch)
@@ -172,9 +185,21 @@ async def _gather(job: Job, scratch: Path) -> None:
 def _name(job: Job) -> None:
     """Save it under the names it will have, where it was called by their templates."""
     build, operation = job.build, job.work.operation
-    if build.tags and not build.number:
-        names = ", ".join(build.tags)
-        Operation.objects.filter(pk=operation.pk).update(title=f"Build {names}"[:300], target_name=names[:300])
+    if operation.host is None or operation.asker is None:
+        raise Conflict("Whoever asked for this build, or the host it was for, has been removed.")
+    require(operation.asker, "image.build", operation.host)
+    for tag in build.tags:
+        # Whoever has another's build done again has not typed its names.
+        label = name_for(operation.asker, operation.host, tag) if operation.retry_of_id else ""
+        require_name(operation.asker, operation.host, tag, push=job.options.push, label=label)
+    filed = naming.filed_under(build.tags)
+    if build.tags:
+        Operation.objects.filter(pk=operation.pk).update(image_name=filed)
+    # Who finds it by its name need not see the definition, and is not told what that is called.
+    is_apart = build.definition is not None and not build.definition.is_found_with(operation.host, filed)
+    if build.tags and (not build.number or is_apart):
+        name = build.tags[0]  # a further one may be nothing for whoever sees this
+        Operation.objects.filter(pk=operation.pk).update(title=f"Build {name}"[:300], target_name=name[:300])
     _save(build)
 
 
@@ -231,13 +256,14 @@ def _tell_warnings(job: Job, findings: list[Finding]) -> None:
 
 async def _run(job: Job, engine: Engine) -> Inspected:
     """Send it, and follow the engine's words to the end; what it made. Raises what went wrong, with the line."""
-    steps = Steps(job.file, job.work.say, mask=job.mask)
+    steps = Steps(job.file, job.work.say, mask=lambda line: job.mask(naming.without_further(line, job.build.tags)))
     saver = asyncio.create_task(_keep_saving(job.build, steps))
     try:
         await _follow(job, engine, steps)
         steps.end()
         return await _inspect(engine, job)
     except asyncio.CancelledError:
+        job.stopped_at = steps.current
         steps.end(CANCELLED)
         raise
     except EngineUnreachable as exc:
@@ -271,7 +297,7 @@ async def _keep_saving(build: Build, steps: Steps) -> None:
 
 
 async def _follow(job: Job, engine: Engine, steps: Steps) -> None:
-    context, headers, query = _request(job)
+    context, headers, query = request_of(job)
     layers = Layers(job.work)  # of base images: no secret passes there
     total = context.size
 
@@ -293,60 +319,16 @@ async def _follow(job: Job, engine: Engine, steps: Steps) -> None:
                 layers.note(message)
 
 
-def _request(job: Job) -> tuple[Context, dict[str, str], dict[str, Any]]:
-    """The tar, the headers and the query of POST /build."""
-    options, context = job.options, job.context
-    headers = {"X-Registry-Config": credentials.registry_config(job.logins)} if job.logins else {}
-    query: dict[str, Any] = {
-        "dockerfile": job.dockerfile_path,
-        "t": job.build.tags,
-        "target": options.target or None,
-        "buildargs": options.args or None,
-        "platform": options.platform or None,
-        "nocache": True if not options.cache else None,
-        "pull": True if options.pull else None,
-        "rm": True,
-        "forcerm": True,
-        "cachefrom": _json_list(options.cache_from),
-        "memory": options.memory or None,
-        "memswap": options.memory or None,
-    }
-    if options.cpus:
-        query |= {"cpuperiod": 100_000, "cpuquota": int(options.cpus * 100_000)}
-    if job.secrets:
-        context, more, headers_for_secrets = _with_secrets(job)
-        query |= more
-        headers |= headers_for_secrets
-    return context, headers, query
-
-
-def _json_list(values: list[str]) -> str | None:
-    return json.dumps(values) if values else None
-
-
-def _with_secrets(job: Job) -> tuple[Context, dict[str, Any], dict[str, str]]:
-    """How each engine is given secrets; Docker's classic builder knows of none."""
-    host = job.work.host
-    kind = host.engine_kind if host else ""
-    if kind == "gantry":
-        header = credentials.native_secrets_header(job.secrets)
-        if len(header) > LONGEST_HEADER:
-            raise InvalidArgument(
-                f"Expected secrets of at most {LONGEST_HEADER * 9 // 16 >> 10} KiB together, found more.",
-                "Give the step a short one that opens the long one.",
-            )
-        return job.context, {}, {"X-Gantry-Build-Secrets": header}
-    if kind == "podman":
-        if job.context.file and not is_plain_tar(job.context.file):
-            raise InvalidArgument("On a Podman host, secrets go with files that are not compressed.")
-        names = {name: f"{PODMAN_SECRET}{random.token_hex(8)}" for name in job.secrets}
-        head = b"".join(entry(names[name], value.encode()) for name, value in job.secrets.items())
-        listed = _json_list([f"id={name},src={names[name]}" for name in job.secrets])
-        return Context(job.context.head + head, job.context.file), {"secrets": listed}, {}
-    raise InvalidArgument(
-        f"{job.work.operation.host_name} runs Docker, whose Engine API takes no build secrets.",
-        "Build on a host with Gantry’s own engine or with Podman.",
-    )
+def _took_too_long(job: Job) -> Conflict:
+    """Names the step that ran, whose line is marked."""
+    message = f"The build was stopped: it took longer than {job.options.timeout} s."
+    if (step := job.stopped_at) is None:
+        return Conflict(message, "Give it more time.")
+    if step.line:
+        job.build.failed_line = step.line
+        _save(job.build)
+        message = f"{job.build.dockerfile_path or 'Dockerfile'} line {step.line}: {message}"
+    return Conflict(message, f"Give it more time, or see what kept this step for {step.seconds:.0f} s: {step.text}")
 
 
 def _with_place(job: Job, error: EngineError, line: int) -> GantryError:
@@ -358,7 +340,9 @@ def _with_place(job: Job, error: EngineError, line: int) -> GantryError:
     if (match := _MISSING.search(message)) and job.context.file:
         near = difflib.get_close_matches(match[1], _names(job.context.file), 3, 0.5)
         hint = f"Did you mean {', '.join(near)}?" if near else ""
-    return GantryError(message, hint or "The step’s output says more; the line is marked in the Dockerfile.")
+    return GantryError(
+        message, hint or ("The step’s output says more; the line is marked in the Dockerfile." if line else "")
+    )
 
 
 def _names(archive: Path, most: int = 20_000) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,10 +30,14 @@ class Comparison:
     layers: list[tuple[str, int | None, int | None]]
 
 
-def compare(before: Build, after: Build) -> Comparison:
+Names = Callable[[Build], list[str]]
+"""Of the names a build was to give, those that may be read."""
+
+
+def compare(before: Build, after: Build, *, names: Names) -> Comparison:
     return Comparison(
         _lines(before.dockerfile, after.dockerfile),
-        _options(before, after),
+        _options(before, after, names),
         _steps(before, after),
         _layers(before, after),
     )
@@ -52,9 +57,17 @@ def _lines(before: str, after: str) -> list[Change]:
     return found
 
 
-def _options(before: Build, after: Build) -> list[tuple[str, Any, Any]]:
-    first = {**before.source, **before.options, "commit": before.commit, "host": before.operation.host_name}
-    second = {**after.source, **after.options, "commit": after.commit, "host": after.operation.host_name}
+def _options(before: Build, after: Build, tags: Names) -> list[tuple[str, Any, Any]]:
+    first, second = (
+        {
+            **build.source,
+            **build.options,
+            "tags": tags(build),
+            "commit": build.commit,
+            "host": build.operation.host_name,
+        }
+        for build in (before, after)
+    )
     hidden = {"dockerfile", "upload"}
     names = [name for name in dict.fromkeys([*first, *second]) if name not in hidden]
     return [(name, first.get(name), second.get(name)) for name in names if first.get(name) != second.get(name)]

@@ -24,6 +24,11 @@ MOST_STARS = 3
 LEAST_FREE = 512 << 20  # bytes of the disk that no context gets
 MOST_FILES = 500_000
 LARGEST_DOCKERFILE = 1024 * 1024
+LONGEST_PATH = 300  # of a Dockerfile; longer ones are not kept
+READS_ALL_AS_IT_IS = ("gantry", "docker")  # engines that build every file as it stands
+
+_PART = r"(?!\.\.?(?:/|\Z))[\w.@+-]+(?: +[\w.@+-]+)*"
+_PATH = re.compile(rf"{_PART}(?:/{_PART})*")
 
 
 @dataclass(frozen=True)
@@ -151,6 +156,31 @@ def _is_costly(rule: str) -> bool:
     return any(len(re.findall(r"\*+", part)) > MOST_STARS for part in rule.split("/")) or rule.count("**") > MOST_STARS
 
 
+def dockerfile_path(text: str) -> str:
+    """The path of a Dockerfile among the files, without a slash or `./` before it.
+
+    Raises InvalidArgument unless every engine takes it for the name of that file and nothing else: Podman also takes a
+    list in JSON, and a URL, which it fetches.
+    """
+    path = re.sub(r"\A(?:\.?/+)+", "", text)
+    if len(path) > LONGEST_PATH or not _PATH.fullmatch(path):
+        raise InvalidArgument(
+            f"Expected the path of a Dockerfile such as docker/web.Dockerfile, found “{shown(path[:80])}”.",
+            "It lies among the files, without “..”, and has letters, digits, blanks and . _ @ + - alone. Rename it.",
+        )
+    return path
+
+
+def refuse_template(path: str, engine_kind: str) -> None:
+    """Raise InvalidArgument where another text would be built than stands in the file: Podman runs what ends in .in
+    through the C preprocessor (podman-build(1))."""
+    if path.endswith(".in") and engine_kind not in READS_ALL_AS_IT_IS:
+        raise InvalidArgument(
+            f"Expected a Dockerfile whose name does not end in .in, found {path}.",
+            "Podman puts such a file through a preprocessor and builds what comes of it. Rename it.",
+        )
+
+
 def dockerfile_in_folder(folder: Path, path: str) -> str:
     """The text of the Dockerfile at `path` below `folder`.
 
@@ -174,20 +204,20 @@ def dockerfile_in_tar(archive: Path, path: str) -> str:
     """The same of a tar. Links are looked up by name alone: what they lead to, the engine finds or refuses."""
     wanted = os.path.normpath(path).lstrip("/")
     near: list[str] = []
-    found: str | None = None  # of two with the same name, engines take the last
+    found: bytes | None = None  # of two with the same name, engines take the last
     with tarfile.open(archive, tarinfo=BoundedInfo) as tar:
         for info in tar:
             name = os.path.normpath(info.name).lstrip("/")
-            if name == wanted and info.isreg() and info.size <= LARGEST_DOCKERFILE:
+            if name == wanted and info.isreg():
                 file = tar.extractfile(info)
-                found = decoded(file.read() if file else b"", path)
+                found = file.read(LARGEST_DOCKERFILE + 1) if file else b""
             elif name == wanted and info.issym():
-                found = ""
+                found = b""
             if "ockerfile" in name and len(near) < 5:
                 near.append(shown(name))
             forget(tar)
     if found is not None:
-        return found
+        return decoded(found, path)
     hint = f"There is: {', '.join(near)}." if near else "There is no file with such a name at all."
     raise InvalidArgument(f"There is no {path} among the files.", hint)
 

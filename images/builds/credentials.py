@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from django.utils import timezone
 
 from controlplane.lib.errors import Conflict, NotFound
+from controlplane.lib.references import DEFAULT_DOMAIN
 from hosts.models import Host
 from images.builds.asked import Options, Source
 from images.builds.cloning import Login
 from images.builds.models import Credential, CredentialKind
-from images.reference import DEFAULT_DOMAIN
 
 DOCKER_HUB = "https://index.docker.io/v1/"
 
@@ -29,8 +29,8 @@ def find(names: Sequence[str], kinds: Sequence[str], host: Host | None) -> list[
             raise NotFound(f"There is no credential {name} any more.", "Choose another, or add it again.")
         if host is not None and not rows[name].may_be_used_on(host):
             raise Conflict(
-                f"The credential {name} is for hosts of {rows[name].environment}, and {host.name} is none.",
-                "Choose a host of that environment, or another credential.",
+                f"The credential {name} is bound to another environment than that of {host.name}.",
+                "Choose a host there, or another credential.",
             )
     Credential.objects.filter(name__in=names).update(last_used_at=timezone.now())
     return [rows[name] for name in names]

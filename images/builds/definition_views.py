@@ -7,62 +7,73 @@ from typing import Any
 from django.conf import settings
 from django.contrib import messages
 from django.contrib.auth.decorators import login_not_required
-from django.db.models import Count, OuterRef, Subquery
+from django.db.models import Count, Max
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import redirect
 from django.urls import reverse
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_POST
 
-from controlplane.access.decide import allows, fetch, require, visible
+from controlplane.access.decide import allows, fetch, require
 from controlplane.access.middleware import signed_in
 from controlplane.lib.errors import GantryError, InvalidArgument
-from controlplane.lib.pages import page
+from controlplane.lib.lists import listing
+from controlplane.lib.pages import page, shown_once
 from controlplane.operations.audit import client_ip
-from hosts.models import Host
 from images.builds import actions, triggers
+from images.builds.access import builds as builds_seen
+from images.builds.access import definitions, names_seen, require_every_name, with_names
 from images.builds.asked import Options, Source
-from images.builds.forms import DefinitionForm, initial_of
+from images.builds.filters import DEFINITION_SORTS, DefinitionFilter
+from images.builds.forms import DefinitionForm, initial_like, initial_of
 from images.builds.models import HEAVY, Build, Definition
-from images.builds.views import get_build
+from images.builds.views import any_host, get_build
 
 MOST_SHOWN = 30
 NEW_SECRET = "builds-hook-secret"  # of the session: shown once
 
 
 def _get(request: HttpRequest, slug: str, verb: str = "image.see") -> Definition:
-    return fetch(request.user, verb, Definition.objects.select_related("owner"), see="image.see", slug=slug)
+    return fetch(
+        request.user, verb, Definition.objects.select_related("owner", "host", "image_name"), see="image.see", slug=slug
+    )
 
 
 def definition_list(request: HttpRequest) -> HttpResponse:
-    """Every definition with its last build."""
+    """Definitions with the last build of each that is seen; search, filters, order and page are in the URL."""
     require(request.user, "image.see")
-    last = Build.objects.filter(definition=OuterRef("pk")).order_by("-operation_id").values("pk")[:1]
-    rows = visible(request.user, "image.see", Definition.objects.all())
-    rows = rows.annotate(last=Subquery(last), count=Count("builds")).order_by("name")
-    lasts = Build.objects.select_related("operation", "definition").filter(
-        pk__in=[row.last for row in rows if row.last]
-    )
-    builds = {build.pk: build for build in lasts}
-    context = {
-        "rows": [(row, builds.get(row.last)) for row in rows],
-        "can_build": allows(request.user, "image.build"),
-    }
+    rows = definitions(request.user).select_related("host", "image_name")
+    found = listing(request, DefinitionFilter, rows, sorts=DEFINITION_SORTS, default_sort="name")
+    of_page = builds_seen(request.user).filter(definition__in=[row.pk for row in found.rows]).order_by()
+    counted = {row["definition"]: row for row in of_page.values("definition").annotate(last=Max("pk"), n=Count("pk"))}
+    lasts = Build.objects.select_related("operation", "definition").defer(*HEAVY, "layers")
+    builds = lasts.in_bulk([row["last"] for row in counted.values()])
+    for row in found.rows:
+        seen = counted.get(row.pk, {"last": None, "n": 0})
+        row.last, row.count = builds.get(seen["last"]), seen["n"]
+        row.may_build = allows(request.user, "image.build", row)
+    context = {"listing": found, "can_build": allows(request.user, "image.build")}
     return page(request, "builds/definitions.html", context)
 
 
 def definition(request: HttpRequest, slug: str) -> HttpResponse:
     """One: what it does, what starts it, its builds."""
     found = _get(request, slug)
+    options = Options.of_json(found.options)
+    options.tags = names_seen(request.user, found.host, options.tags)
+    seen = builds_seen(request.user).filter(definition=found)
     context = {
         "definition": found,
         "source": Source.of_json(found.source),
-        "options": Options.of_json(found.options),
-        "builds": found.builds.select_related("operation", "definition").defer(*HEAVY, "layers")[:MOST_SHOWN],
-        "total": found.builds.count(),
+        "options": options,
+        "builds": with_names(
+            request.user,
+            seen.select_related("operation__host", "definition").defer(*HEAVY, "layers")[:MOST_SHOWN],
+        ),
+        "total": seen.count(),
         "hook_url": _hook_url(request, found),
-        "new_secret": request.session.pop(f"{NEW_SECRET}-{found.pk}", ""),
-        "can_build": allows(request.user, "image.build"),
+        "new_secret": shown_once(request, f"{NEW_SECRET}-{found.pk}") or "",
+        "can_build": allows(request.user, "image.build", found),
     }
     response = page(request, "builds/definition.html", context)
     response["Cache-Control"] = "no-store"
@@ -79,6 +90,8 @@ def edit(request: HttpRequest, slug: str = "") -> HttpResponse:
     require(request.user, "image.build")
     actor = signed_in(request)
     found = _get(request, slug) if slug else Definition()
+    if slug:
+        require_every_name(actor, found)
     form = DefinitionForm(request.POST or None, actor=actor, definition=found, initial=_initial(request, found))
     if request.method == "POST" and form.is_valid():
         try:
@@ -87,19 +100,18 @@ def edit(request: HttpRequest, slug: str = "") -> HttpResponse:
             form.add_error(None, f"{exc.message} {exc.hint}".strip())
         else:
             return redirect(saved)
-    any_host = Host.objects.exclude(public_key="").exists()
-    context = {"form": form, "definition": found if slug else None, "is_definition": True, "any_host": any_host}
+    context = {"form": form, "definition": found if slug else None, "is_definition": True, "any_host": any_host(actor)}
     return page(request, "builds/new.html", context, status=422 if form.errors else 200)
 
 
 def _initial(request: HttpRequest, found: Definition) -> dict[str, Any]:
     if found.pk:
         kept = {name: getattr(found, name) for name in ("name", "concurrency", "schedule", "follows_base")}
-        return kept | initial_of(Source.of_json(found.source), Options.of_json(found.options))
+        return kept | initial_of(request.user, Source.of_json(found.source), Options.of_json(found.options))
     like = request.GET.get("like", "")
     if like.isascii() and like.isdecimal() and len(like) < 19:
         build = get_build(request, int(like))
-        return initial_of(Source.of_json(build.source), Options.of_json(build.options))
+        return initial_like(request.user, build)
     return {}
 
 

@@ -194,8 +194,13 @@ def _logical(lines: list[str], number: int, escape: str) -> tuple[str, int]:
     return " ".join("".join(parts).split()), number
 
 
+def heredocs(rest: str) -> list[str]:
+    """The names of the here-documents that an instruction opens."""
+    return [name for _, name in _HEREDOC.findall(rest)]
+
+
 def _after_heredocs(lines: list[str], number: int, rest: str) -> int:
-    for _, name in _HEREDOC.findall(rest):
+    for name in heredocs(rest):
         ends = (n for n in range(number, len(lines)) if lines[n].strip("\t\r") == name)
         number = next(ends, len(lines) - 1) + 1
     return number

@@ -7,6 +7,8 @@ from controlplane.operations import actions as operations
 from controlplane.operations.actions import Request
 from controlplane.operations.models import Operation
 from hosts.models import Host
+from images.access import place_at
+from images.builds import naming
 from images.builds.asked import Options
 from images.builds.models import Build
 
@@ -14,22 +16,22 @@ from images.builds.models import Build
 def after(build: Build, operation: Operation) -> str:
     """Start the push that was asked for; the reason when not. One that fails leaves the image, and can be retried."""
     options = Options.of_json(build.options)
-    if options.push and build.tags and operation.actor and operation.host:
-        if not allows(operation.actor, "image.push", operation.host):  # asked at the start too: it may have ended since
+    if options.push and build.tags and operation.asker and operation.host:
+        places = [place_at(operation.host, tag) for tag in build.tags]
+        if not all(allows(operation.asker, "image.push", place) for place in places):  # it may have ended meanwhile
             return f"Not pushed: {operation.actor_name} lacks the right “image.push” by now."
         done = Operation.objects.filter(
             kind="image.push", params__build=build.operation_id, params__image_id=build.image_id
         )
         if not done.exists():
-            operations.start(operation.actor, push_request(build, operation.host, options))
+            operations.start(operation.asker, push_request(build, operation.host, options))
     return ""
 
 
 def push_request(build: Build, host: Host, options: Options) -> Request:
-    names = ", ".join(build.tags)
     return Request(
         kind="image.push",
-        title=f"Push {names}",
+        title=f"Push {build.tags[0]}",
         host=host,
         target=("image", build.tags[0][:300], build.tags[0][:300]),
         params={
@@ -39,4 +41,6 @@ def push_request(build: Build, host: Host, options: Options) -> Request:
             "image_id": build.image_id,
         },
         lane=f"image:{host.pk}:{build.tags[0]}"[:300],
+        # It tells of all of them.
+        image=naming.filed_under(build.tags) if len(build.tags) == 1 else None,
     )

@@ -8,15 +8,19 @@ from typing import Any
 
 from django import forms
 
-from controlplane.access.decide import Actor, visible
+from controlplane.access.decide import Actor, allows
+from controlplane.access.giving import EVERYTHING
 from controlplane.access.models import User
 from controlplane.lib.errors import InvalidArgument
 from controlplane.lib.fields import ParsedField
 from controlplane.lib.typed import Malformed, each_line, parse_memory, parse_variables
-from hosts.models import Environment, Host
+from hosts.access import environments
+from hosts.models import Environment
 from images.builds import addresses, cloning, naming, pool, schedules
+from images.builds.access import credentials, names_seen
 from images.builds.asked import DOCKERFILE, GIT, TYPED, UPLOAD, Options, Source
-from images.builds.models import Concurrency, Credential, CredentialKind, Definition, Upload
+from images.builds.context import dockerfile_path
+from images.builds.models import Build, Concurrency, Credential, CredentialKind, Definition, Upload
 
 LONGEST_MINUTES = 24 * 60
 MONO = {"class": "mono", "spellcheck": "false", "autocomplete": "off"}
@@ -35,6 +39,13 @@ def saying(check: Callable[[str], object]) -> Callable[[str], str]:
         return text
 
     return parse
+
+
+def parse_dockerfile_path(text: str) -> str:
+    try:
+        return dockerfile_path(text.strip() or DOCKERFILE)
+    except InvalidArgument as exc:
+        raise Malformed(f"{exc.message} {exc.hint}") from exc
 
 
 def parse_lines(text: str) -> list[str]:
@@ -76,7 +87,7 @@ class BuildForm(forms.Form):
     )
     upload = forms.CharField(required=False, max_length=32, widget=forms.HiddenInput)  # beside a typed Dockerfile
     folder_upload = forms.CharField(required=False, max_length=32, widget=forms.HiddenInput)
-    dockerfile_path = forms.CharField(required=False, max_length=300, widget=forms.TextInput(attrs=MONO))
+    dockerfile_path = ParsedField(parse_dockerfile_path, placeholder=DOCKERFILE)
     url = ParsedField(saying(addresses.parse), placeholder="https://git.example/team/app.git")
     ref = ParsedField(saying(cloning.check_ref), placeholder="main")
     folder = ParsedField(saying(cloning.check_folder), placeholder="services/web")
@@ -107,14 +118,13 @@ class BuildForm(forms.Form):
     def __init__(self, *args: Any, actor: User, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.actor = actor
-        kinds = Credential.objects.order_by("name")
+        kinds = credentials(actor).order_by("name")
         self.fields["credential"].queryset = kinds.filter(  # type: ignore[attr-defined]
             kind__in=[CredentialKind.GIT_TOKEN, CredentialKind.GIT_KEY]
         )
         self.fields["secrets"].queryset = kinds.filter(kind=CredentialKind.SECRET)  # type: ignore[attr-defined]
         self.fields["logins"].queryset = kinds.filter(kind=CredentialKind.REGISTRY)  # type: ignore[attr-defined]
         self.fields["where"].choices = places(actor)  # type: ignore[attr-defined]
-        self.fields["dockerfile_path"].widget.attrs["placeholder"] = DOCKERFILE
 
     def clean_upload(self) -> str:
         return self._mine(self.cleaned_data["upload"])
@@ -151,14 +161,13 @@ class BuildForm(forms.Form):
     def source(self) -> Source:
         """Only what belongs to the chosen kind: what was typed for another is dropped."""
         data = self.cleaned_data
-        path = data["dockerfile_path"].strip().removeprefix("/") or DOCKERFILE
         if data["kind"] == TYPED:
             return Source(TYPED, dockerfile=data["dockerfile"].replace("\r\n", "\n"), upload=data["upload"])
         if data["kind"] == UPLOAD:
-            return Source(UPLOAD, upload=data["folder_upload"], dockerfile_path=path)
+            return Source(UPLOAD, upload=data["folder_upload"], dockerfile_path=data["dockerfile_path"])
         return Source(
             GIT,
-            dockerfile_path=path,
+            dockerfile_path=data["dockerfile_path"],
             url=data["url"],
             ref=data["ref"],
             folder=data["folder"].strip("/"),
@@ -201,17 +210,16 @@ def places(actor: Actor) -> list[tuple[str, Any]]:
         (f"pool:{name}", f"The least busy of {'all builders' if name == pool.COMMON else name} ({len(members)})")
         for name, members in pool.pools(actor).items()
     ]
-    hosts = visible(actor, "image.build", Host.objects.exclude(public_key="")).order_by("name")
     single = [
         (f"host:{host.pk}", host.name if host.is_connected else f"{host.name} ({host.get_state_display().lower()})")
-        for host in hosts
+        for host in pool.builders(actor)
     ]
     return [*([("Builder pools", pools)] if pools else []), ("Hosts", single)]
 
 
-def initial_of(source: Source, options: Options) -> dict[str, Any]:
+def initial_of(actor: Actor, source: Source, options: Options) -> dict[str, Any]:
     """What a form shows to begin with, to do again or change what was asked before."""
-    names = Credential.objects.in_bulk([source.credential, *options.secrets, *options.logins], field_name="name")
+    names = credentials(actor).in_bulk([source.credential, *options.secrets, *options.logins], field_name="name")
     return {
         **source.as_json(),
         "upload": source.upload if source.kind == TYPED else "",
@@ -232,6 +240,13 @@ def initial_of(source: Source, options: Options) -> dict[str, Any]:
         "cpus": f"{options.cpus:g}" if options.cpus else "",
         "minutes": str(options.timeout // 60) if options.timeout != 3600 else "",
     }
+
+
+def initial_like(actor: Actor, build: Build) -> dict[str, Any]:
+    """The same, like a build that `actor` sees: of its names, those they see."""
+    options = Options.of_json(build.options)
+    options.tags = names_seen(actor, build.operation.host, options.tags)
+    return initial_of(actor, Source.of_json(build.source), options)
 
 
 class DefinitionForm(BuildForm):
@@ -292,11 +307,14 @@ class CredentialForm(forms.Form):
     known_hosts = forms.CharField(
         required=False, max_length=20_000, widget=forms.Textarea(attrs={**MONO, "rows": 2}), label="Known hosts"
     )
-    environment = forms.ModelChoiceField(Environment.objects.all(), required=False, empty_label="Hosts of any")
+    environment = forms.ModelChoiceField(Environment.objects.none(), required=False, empty_label="Hosts of any")
 
-    def __init__(self, *args: Any, credential: Credential, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, credential: Credential, actor: Actor, **kwargs: Any) -> None:
         self.credential = credential
         super().__init__(*args, **kwargs)
+        field = self.fields["environment"]
+        field.queryset = environments(actor, "registry.manage")  # type: ignore[attr-defined]
+        field.required = not allows(actor, "registry.manage", EVERYTHING)
         if credential.pk:
             self.fields["name"].disabled = self.fields["kind"].disabled = True
 

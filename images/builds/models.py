@@ -11,6 +11,8 @@ from django.db import models
 from django.urls import reverse
 from django.utils import timezone
 
+from controlplane.access.models import ImageName
+from controlplane.access.reach import Reach
 from controlplane.lib.seal import seal, unseal
 from controlplane.operations.models import Operation
 from hosts.models import Environment, Host
@@ -44,6 +46,8 @@ class Credential(models.Model):
     created_at = models.DateTimeField(default=timezone.now)
     changed_at = models.DateTimeField(default=timezone.now)
     last_used_at = models.DateTimeField(null=True, blank=True)
+
+    reach = Reach(environment="environment", any_image=True)
 
     class Meta:
         ordering = ["name"]
@@ -113,6 +117,9 @@ class Definition(models.Model):
     concurrency = models.CharField(max_length=8, choices=Concurrency.choices, default=Concurrency.QUEUE)
     # Whose rights its builds have, whoever or whatever starts them by a trigger.
     owner = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+")
+    # By what others find it: the host it builds on, none for a pool, and the name it gives (`naming.filed_under`).
+    host = models.ForeignKey(Host, null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
+    image_name = models.ForeignKey(ImageName, null=True, blank=True, on_delete=models.PROTECT, related_name="+")
     next_number = models.PositiveIntegerField(default=1)
 
     # Sealed; empty: there is no webhook.
@@ -129,6 +136,8 @@ class Definition(models.Model):
     base_trouble = models.CharField(max_length=500, blank=True)  # why it could not be looked at, the last time
     created_at = models.DateTimeField(default=timezone.now)
 
+    reach = Reach(environment="host__environment", name="image_name", owner="owner")
+
     class Meta:
         ordering = ["name"]
 
@@ -137,6 +146,10 @@ class Definition(models.Model):
 
     def get_absolute_url(self) -> str:
         return reverse("builds:definition", args=[self.slug])
+
+    def is_found_with(self, host: Host, name: int | None) -> bool:
+        """Whether those who find its build on `host` by `name` (an ImageName's id) find it as well."""
+        return name is None or (self.host_id == host.pk and self.image_name_id == name)
 
 
 class Trigger(models.TextChoices):
@@ -177,6 +190,13 @@ class Build(models.Model):
     # From the bottom: {"created_by", "size"} of each entry of the image's history.
     layers = models.JSONField(default=list)
 
+    reach = Reach(
+        environment="operation__host__environment",
+        name="operation__image_name",
+        owner="operation__actor",
+        token="operation__token",
+    )
+
     class Meta:
         ordering = ["-operation_id"]
         indexes = [models.Index(fields=["definition", "number"], name="build_definition_number")]
@@ -199,9 +219,9 @@ class Build(models.Model):
         found: list[dict[str, Any]] = self.operation.result.get("warnings", [])
         return found
 
-    def before(self) -> Build | None:
-        """The last build of the same definition, or of the same first name, that made an image."""
-        earlier = Build.objects.filter(operation_id__lt=self.operation_id).exclude(image_id="").defer(*HEAVY)
+    def before(self, among: models.QuerySet[Build]) -> Build | None:
+        """The last build of the same definition, or of a same repository, that made an image."""
+        earlier = among.filter(operation_id__lt=self.operation_id).exclude(image_id="").defer(*HEAVY)
         if self.definition_id:
             return earlier.filter(definition=self.definition_id).first()
         names = [tag.rpartition(":")[0] for tag in self.tags]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from django.db.models import Count, Q
+from django.db.models import Count, Q, QuerySet
 
 from controlplane.access.decide import Actor, require, visible
 from controlplane.lib.errors import Conflict, NotFound
@@ -24,10 +24,15 @@ def pool_of(host: Host) -> str:
     return COMMON if value in ("", "true", "yes", "1") else value
 
 
+def builders(actor: Actor) -> QuerySet[Host]:
+    """The hosts that `actor` may build on, by name."""
+    return visible(actor, "image.build", Host.objects.exclude(public_key="")).order_by("name")
+
+
 def pools(actor: Actor) -> dict[str, list[Host]]:
     """The pools there are, each with its hosts by name."""
     found: dict[str, list[Host]] = {}
-    for host in visible(actor, "image.build", Host.objects.exclude(public_key="")).order_by("name"):
+    for host in builders(actor):
         if pool := pool_of(host):
             found.setdefault(pool, []).append(host)
     return dict(sorted(found.items()))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import aclosing
 
 from controlplane.lib.errors import Conflict, GantryError
+from controlplane.lib.references import Reference, parse
 from controlplane.lib.threads import in_thread
 from controlplane.operations.runner import Work
 from hosts.engine import Engine, raise_for_message, segment
@@ -13,7 +14,6 @@ from images.builds import credentials
 from images.builds.asked import Options
 from images.builds.masking import Mask
 from images.pulling import Layers
-from images.reference import Reference, parse
 
 
 async def push(work: Work) -> None:

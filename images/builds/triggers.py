@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import hmac
 import json
@@ -10,23 +11,27 @@ import re
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from asgiref.sync import async_to_sync
+from django.contrib.auth.models import AnonymousUser
 from django.core.cache import cache
 from django.db.models import Q
 from django.utils import timezone
 from redis.exceptions import RedisError
 
+from controlplane.access.decide import visible
 from controlplane.lib.errors import Conflict, Forbidden, GantryError, InvalidArgument, Unavailable
-from controlplane.lib.seal import unseal
-from controlplane.operations.models import Operation
+from controlplane.lib.references import parse
+from controlplane.lib.seal import seal, unseal
+from controlplane.operations import refusals
+from controlplane.operations.models import Operation, Outcome
 from hosts.engine import engine_for, segment
 from hosts.models import Host, HostState
 from images.builds import actions, credentials, schedules
 from images.builds.asked import GIT, Options, Source
 from images.builds.dockerfile import read
 from images.builds.models import Build, Definition, Trigger
-from images.reference import parse
 
 log = logging.getLogger(__name__)
 
@@ -47,6 +52,7 @@ def start(
         operation = actions.start_defined(owner, definition, trigger=trigger, commit=commit, branch=branch, ip=ip)
     except GantryError as exc:
         refused(definition, f"{Trigger(trigger).label}: {exc.message}")
+        refusals.note(definition.owner or AnonymousUser(), exc, f"{Trigger(trigger).label} of {definition}")
         raise
     Definition.objects.filter(pk=definition.pk).update(refused_at=None, refused_why="")
     return operation
@@ -117,15 +123,27 @@ def pushed(body: bytes) -> Push | None:
     return Push(branch, commit, default if isinstance(default, str) else "")
 
 
+@functools.cache
+def _nobodys() -> str:
+    """A sealed secret that nobody knows: a name without a webhook is refused by the same steps, in the same time."""
+    return seal(secrets.token_hex(32))
+
+
 def hooked(slug: str, headers: Mapping[str, str], body: bytes, ip: str | None) -> Operation | str:
     """The build a delivery starts, or why it starts none. Raises Forbidden, Conflict, InvalidArgument …
 
     Whether there is such a webhook at all is not told: a wrong signature and a wrong name look alike.
     """
     definition = Definition.objects.filter(slug=slug).exclude(hook_secret="").select_related("owner").first()
-    verify(unseal(definition.hook_secret) if definition else secrets.token_hex(32), headers, body)
-    if definition is None:  # nobody can have signed with a secret made here
-        raise Forbidden("The signature is missing or wrong.")
+    try:
+        verify(unseal(definition.hook_secret if definition else _nobodys()), headers, body)
+        if definition is None:  # nobody can have signed with a secret made here
+            raise Forbidden("The signature is missing or wrong.")
+    except Forbidden as exc:
+        outcome = Outcome.REFUSED if definition else Outcome.MISSING
+        said: dict[str, Any] = {"target_kind": "definition", "target_id": slug, "target_name": str(definition or "")}
+        refusals.refused(AnonymousUser(), "image.build", outcome=outcome, detail=exc.message, ip=ip, **said)
+        raise
     push = pushed(body)
     if push is None:
         return "nothing was pushed"
@@ -184,13 +202,19 @@ def look_at_bases() -> None:
 
 
 def _asking(definition: Definition) -> tuple[Host, list[str], dict[str, dict[str, str]]]:
-    """A host to ask through, the bases' references, and registries' logins. Raises GantryError."""
+    """A host to ask through, the bases' references, and registries' logins. Raises GantryError.
+
+    It is asked in the owner's name, so through a host on which they build, and by what those hold.
+    """
     source, options = Source.of_json(definition.source), Options.of_json(definition.options)
     last = Build.objects.filter(definition=definition).exclude(dockerfile="").first()
     text = last.dockerfile if last else source.dockerfile
     if not text:
         raise Conflict("It has not been built yet, so its base images are not known.")
-    able = Host.objects.filter(state=HostState.CONNECTED).exclude(engine_kind="podman")
+    if definition.owner is None:
+        raise Conflict(f"Whoever saved {definition} last has been removed.", "Save it again, in your own name.")
+    connected = Host.objects.filter(state=HostState.CONNECTED).exclude(engine_kind="podman")
+    able = visible(definition.owner, "image.build", connected)
     wanted = Q(pk=last.operation.host_id) if last else Q(pk=options.host)
     host = able.filter(wanted).first() or able.first()
     if host is None:

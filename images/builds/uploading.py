@@ -1,4 +1,4 @@
-"""Taking in a tar that a browser sends in pieces, and looking at it once it is whole.
+"""Taking in a tar that a browser, or a script, sends in pieces, and looking at it once it is whole.
 
 The file grows only at its end, and its length on the disk is the only count of it: a piece that was written and whose
 answer was lost is not written twice.
@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import os
 import tarfile
-from typing import Any
+from typing import IO, Any, cast
 
-from django.http import Http404
+from django.db import transaction
 from django.utils import timezone
 
+from controlplane.access.decide import one_of
 from controlplane.access.models import User
-from controlplane.lib.errors import Conflict, InvalidArgument
+from controlplane.lib.errors import Conflict, InvalidArgument, Unavailable
+from controlplane.operations.audit import gathered, record
 from images.builds.context import BoundedInfo, forget, shown
 from images.builds.models import Upload
 
@@ -38,21 +40,36 @@ def begin(actor: User, name: str) -> Upload:
 
 
 def find(actor: User, ident: str) -> Upload:
-    """The person's own. Raises Http404."""
-    upload = Upload.objects.filter(pk=ident, owner=actor).first()
-    if upload is None:
-        raise Http404("No such upload of yours.")
-    return upload
+    """The person's own. Raises NotSeen."""
+    return one_of(Upload.objects.filter(owner=actor), "image.build", pk=ident)
+
+
+def received(upload: Upload) -> int:
+    """How many bytes of it there are. Raises Unavailable."""
+    if upload.is_whole:
+        return upload.size
+    with _opened(upload, "rb") as file:
+        return file.seek(0, os.SEEK_END)
+
+
+def _opened(upload: Upload, mode: str) -> IO[bytes]:
+    try:
+        return cast(IO[bytes], upload.path.open(mode))
+    except FileNotFoundError as exc:
+        raise Unavailable(
+            "The file of this upload is not there.",
+            "Every process of Gantry has to see the same GANTRY_HOME/uploads: ask whoever looks after it.",
+        ) from exc
 
 
 def append(upload: Upload, offset: int, piece: bytes) -> int:
     """Write one piece; how many bytes there are then. A piece that does not fit on leaves everything as it is.
 
-    Raises Conflict when it is whole already, InvalidArgument when it gets too large.
+    Raises Conflict when it is whole already, InvalidArgument when it gets too large, Unavailable.
     """
     if upload.is_whole:
         raise Conflict("This upload is complete already.")
-    with upload.path.open("r+b") as file:
+    with _opened(upload, "r+b") as file:
         have = file.seek(0, os.SEEK_END)
         if offset != have:
             return have
@@ -67,15 +84,26 @@ def append(upload: Upload, offset: int, piece: bytes) -> int:
 
 
 def finish(upload: Upload, size: int) -> Upload:
-    """Look whether it is a tar that can be built from. Raises Conflict when bytes are missing, InvalidArgument."""
-    have = upload.path.stat().st_size
+    """Look whether it is a tar that can be built from; once. Raises Conflict when bytes are missing, InvalidArgument,
+    Unavailable."""
+    have = received(upload)
     if have != size:
         raise Conflict(f"Expected {size} bytes, found {have}.", "Send the rest.")
+    if upload.is_whole:
+        return upload
     upload.files, upload.dockerfiles = _look(upload)
     upload.size = size
     upload.finished_at = upload.used_at = timezone.now()
-    upload.save()
+    with transaction.atomic():
+        upload.save()
+        _record(upload, f"uploaded {upload.name}: {upload.files} files, {size} bytes")
     return upload
+
+
+def _record(upload: Upload, detail: str) -> None:
+    record(
+        upload.owner, "image.build", target_kind="upload", target_id=upload.pk, target_name=upload.name, detail=detail
+    )
 
 
 def _look(upload: Upload) -> tuple[int, list[str]]:
@@ -105,7 +133,9 @@ def drop(upload: Upload) -> None:
     """Forget one that is not used by a build. Quiet when it is."""
     if not upload.is_whole:
         upload.path.unlink(missing_ok=True)
-        upload.delete()
+        with transaction.atomic(), gathered():
+            _record(upload, f"dropped {upload.name}, which was not finished")
+            upload.delete()
 
 
 def as_json(upload: Upload) -> dict[str, Any]:

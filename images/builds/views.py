@@ -11,18 +11,22 @@ from django.views.decorators.http import require_POST
 
 from controlplane.access.decide import allows, fetch, require, visible
 from controlplane.access.middleware import signed_in
+from controlplane.access.models import User
 from controlplane.lib.errors import InvalidArgument
 from controlplane.lib.lists import listing, row_ids
 from controlplane.lib.pages import page
 from controlplane.operations import lifecycle
+from controlplane.operations.access import seen_by as operations_seen
+from controlplane.operations.access import seen_of, seen_one
 from controlplane.operations.audit import client_ip
-from controlplane.operations.models import Operation
 from hosts.models import Host
+from images.access import place_at
 from images.builds import actions, comparing, lint, picture
+from images.builds.access import builds, names_seen, with_names, without_unseen
 from images.builds.asked import Options, Source
 from images.builds.filters import SORTS, BuildFilter
-from images.builds.forms import BuildForm, initial_of, read_json
-from images.builds.models import HEAVY, Build, Definition
+from images.builds.forms import BuildForm, initial_like, read_json
+from images.builds.models import HEAVY, Build
 from images.usage import users
 
 
@@ -34,12 +38,13 @@ def get_build(request: HttpRequest, pk: int, verb: str = "image.see") -> Build:
 def build_list(request: HttpRequest) -> HttpResponse:
     """Every build, the newest first."""
     require(request.user, "image.see")
-    every = Build.objects.select_related("operation__host", "definition")
-    rows = visible(request.user, "image.see", every.defer(*HEAVY, "layers", "operation__params"))
+    every = builds(request.user)
+    rows = every.select_related("operation__host", "definition").defer(*HEAVY, "layers", "operation__params")
+    found = listing(request, BuildFilter, rows, sorts=SORTS, default_sort="-id")
     context = {
-        "listing": listing(request, BuildFilter, rows, sorts=SORTS, default_sort="-id"),
-        "any": Build.objects.exists(),
-        "definitions": Definition.objects.count(),
+        "listing": found,
+        "rows": with_names(request.user, found.rows),
+        "any": every.exists(),
         "can_build": allows(request.user, "image.build"),
     }
     return page(request, "builds/list.html", context)
@@ -57,7 +62,7 @@ def new(request: HttpRequest) -> HttpResponse:
             form.add_error(None, f"{exc.message} {exc.hint}".strip())
         else:
             return redirect("builds:detail", pk=operation.pk)
-    context = {"form": form, "any_host": Host.objects.exclude(public_key="").exists(), "is_definition": False}
+    context = {"form": form, "any_host": any_host(actor), "is_definition": False}
     return page(request, "builds/new.html", context, status=422 if form.errors else 200)
 
 
@@ -66,23 +71,33 @@ def _initial(request: HttpRequest) -> dict[str, Any]:
     if not like:
         return {}
     build = get_build(request, like[0])
-    return initial_of(Source.of_json(build.source), Options.of_json(build.options))
+    return initial_like(request.user, build)
+
+
+def any_host(actor: User) -> bool:
+    """Whether there is a host to build on, for `actor`."""
+    return visible(actor, "image.build", Host.objects.exclude(public_key="")).exists()
 
 
 def detail(request: HttpRequest, pk: int) -> HttpResponse:
     """One build: its stages as a picture, its output, what it made and where that runs."""
     build = get_build(request, pk)
     operation = build.operation
-    before = build.before() if build.image_id else None
-    pushes = Operation.objects.filter(kind="image.push", params__build=operation.pk).order_by("-id")
+    before = build.before(builds(request.user)) if build.image_id else None
+    pushes = operations_seen(request.user).filter(kind="image.push", params__build=operation.pk).order_by("-id")
+    waits_for = lifecycle.waits_for(operation)
+    without_unseen(request.user, [each for each in (build, before) if each])
     context = {
         "build": build,
+        "tags": names_seen(request.user, operation.host, build.tags),
+        "retry_of": seen_one(request.user, operation.retry_of_id),
         "operation": operation,
         "source": Source.of_json(build.source),
         "options": Options.of_json(build.options),
         "picture": picture.draw(build),
         "lines": picture.numbered(build),
-        "waits_for": lifecycle.waits_for(operation),
+        "waits": bool(waits_for),
+        "waits_for": seen_of(request.user, waits_for),
         "before": before,
         "grown": (build.size or 0) - (before.size or 0) if before else None,
         "running": _containers(request, build),
@@ -102,15 +117,18 @@ def _containers(request: HttpRequest, build: Build) -> list[Any]:
 
 def _may(request: HttpRequest, build: Build) -> dict[str, bool]:
     operation = build.operation
-    may_build = allows(request.user, "image.build", operation.host)
+    host = operation.host
+    may_build = all(allows(request.user, "image.build", each) for each in (host, build) if each)
+    places = [place_at(host, tag) for tag in build.tags] if host else []
     return {
         "can_cancel": not operation.is_finished
         and not operation.cancel_requested
         and allows(request.user, "operation.cancel", operation),
         "can_rebuild": operation.is_finished and may_build,
-        "can_push": bool(build.image_id and build.tags and operation.host)
-        and allows(request.user, "image.push", operation.host),
-        "can_run": bool(build.image_id and operation.host) and allows(request.user, "container.create"),
+        "can_push": bool(build.image_id and places)
+        and all(allows(request.user, "image.push", place) for place in places),
+        "can_run": bool(build.image_id and host)
+        and all(allows(request.user, verb, build) for verb in ("container.create", "image.run")),
     }
 
 
@@ -132,17 +150,27 @@ def push(request: HttpRequest, pk: int) -> HttpResponse:
 def compare(request: HttpRequest, pk: int) -> HttpResponse:
     """Two builds side by side; `?with=ID`, else the one before."""
     build = get_build(request, pk)
-    other_id = row_ids([request.GET.get("with", "")])
-    other = get_build(request, other_id[0]) if other_id else build.before()
-    rows = visible(request.user, "image.see", Build.objects.select_related("operation", "definition").defer(*HEAVY))
-    near = rows.filter(definition=build.definition_id).exclude(pk=build.pk)[:50]
+    other = other_of(request, build, next(iter(row_ids([request.GET.get("with", "")])), None))
+    rows = builds(request.user).select_related("operation", "definition").defer(*HEAVY)
+    near = list(rows.filter(definition=build.definition_id).exclude(pk=build.pk)[:50])
+    without_unseen(request.user, [*near, *(each for each in (build, other) if each)])
     context = {
         "build": build,
         "other": other,
         "near": near,
-        "found": comparing.compare(other, build) if other else None,
+        "found": comparing.compare(other, build, names=names_of(request)) if other else None,
     }
     return page(request, "builds/compare.html", context)
+
+
+def other_of(request: HttpRequest, build: Build, pk: int | None) -> Build | None:
+    """The build that `build` is held beside: that of `pk`, else the one before, if there is one."""
+    return get_build(request, pk) if pk else build.before(builds(request.user))
+
+
+def names_of(request: HttpRequest) -> comparing.Names:
+    """Of the names a build was to give, those the person may see."""
+    return lambda build: names_seen(request.user, build.operation.host, build.options.get("tags", []))
 
 
 @require_POST

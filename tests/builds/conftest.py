@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from controlplane.access.models import Role, User
+from controlplane.access.models import Standing, User
 from hosts.models import Host
 from tests.images.working import host_of
 from tests.support.engines import EngineProcess
@@ -20,12 +20,12 @@ ENGINES = [
 
 @pytest.fixture
 def administrator(db: None) -> User:
-    return User.objects.create_user("ada", password="x", role=Role.ADMINISTRATOR)
+    return User.objects.create_user("ada", password="x", standing=Standing.ADMINISTRATOR)
 
 
 @pytest.fixture
 def viewer(db: None) -> User:
-    return User.objects.create_user("vic", password="x", role=Role.VIEWER)
+    return User.objects.create_user("vic", password="x", standing=Standing.VIEWER)
 
 
 @pytest.fixture(params=ENGINES)

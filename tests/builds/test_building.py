@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import tarfile
+import time
 from typing import Any
 
 import pytest
@@ -17,10 +18,12 @@ from images.builds import actions, uploading
 from images.builds.asked import Options, Source
 from images.builds.masking import MASK
 from images.builds.models import Build, Credential, CredentialKind, Upload
+from tests.conftest import need
 from tests.images.working import host_of, run, run_in_thread, said
 from tests.support.engines import Dockerd, EngineProcess, unique
-from tests.support.images import busybox
+from tests.support.images import busybox, busybox_why_not
 from tests.support.registry import Registry
+from tests.support.small_disk import SmallDisk
 from tests.support.unixhttp import UnixConnection
 from tests.support.waiting import eventually
 
@@ -81,7 +84,21 @@ def test_a_typed_dockerfile_becomes_an_image(
     assert len(stream_of(operation, "step")) == len(stream_of(operation, "done")) == 5
     again = run(start(administrator, builder, typed(text), tags=[name]))
     assert "cached" in {step["state"] for step in build_of(again).steps}
-    assert build_of(again).before() is None or build_of(again).before() == build
+    assert build_of(again).before(Build.objects.all()) in (None, build)
+
+
+def test_of_several_names_the_first_is_told(
+    administrator: User, builder: Host, engine: EngineProcess, base: str
+) -> None:
+    """Whoever finds the build by that reads all of its output."""
+    first, further = f"gantry/{unique()}:dev-1", f"gantry/{unique()}:further"
+    operation = run(start(administrator, builder, typed(f"FROM {base}\nRUN true\n"), tags=[first, further]))
+    assert operation.state == State.SUCCEEDED, operation.error
+    for name in (first, further):
+        assert engine.expect("GET", f"/images/{name}/json")
+    assert first in said(operation)
+    assert "and 1 more name" in said(operation)
+    assert further not in said(operation) + str(operation.result) + str(operation.progress)
 
 
 def test_files_are_beside_a_typed_dockerfile_and_their_own_is_not_taken(
@@ -232,7 +249,8 @@ def test_a_secret_of_another_environment_is_refused(administrator: User, native:
     secret_of("token", "x" * 20, environment=production)
     operation = run(start(administrator, native, typed(f"FROM {native_base}"), secrets=["token"]))
     assert operation.state == State.FAILED
-    assert "for hosts of Production" in operation.error
+    assert "bound to another environment" in operation.error
+    assert "Production" not in operation.error, "whoever builds need not see that there is one"
 
 
 def test_cancelling_ends_the_step_on_the_host(
@@ -261,10 +279,24 @@ def sleeping(engine: EngineProcess) -> list[str]:
     return [each["Id"] for each in engine.expect("GET", "/containers/json") if "sleep 600" in each["Command"]]
 
 
-def test_a_build_that_takes_too_long_is_stopped(administrator: User, native: Host, native_base: str) -> None:
-    operation = run(start(administrator, native, typed(f"FROM {native_base}\nRUN sleep 600\n"), timeout=2))
+def test_a_build_that_takes_too_long_is_stopped(
+    administrator: User, builder: Host, engine: EngineProcess, base: str
+) -> None:
+    """On every engine: the step's place is told, its container goes, and no image is listed."""
+    name = f"gantry/{unique('endless')}:1"
+    text = f"FROM {base}\nRUN true\n"
+    began = time.monotonic()
+    assert run(start(administrator, builder, typed(text))).state == State.SUCCEEDED
+    timeout = max(8, round(4 * (time.monotonic() - began)))  # enough for what comes before, which is cached now
+    text += "RUN sleep 600\n"
+    operation = run(start(administrator, builder, typed(text), timeout=timeout, tags=[name]))
     assert operation.state == State.FAILED
-    assert "longer than 2 s" in operation.error
+    stopped = f"Dockerfile line 3: The build was stopped: it took longer than {timeout} s."
+    assert operation.error.startswith(stopped), operation.error
+    assert "RUN sleep 600" in operation.hint
+    assert build_of(operation).failed_line == 3
+    eventually(lambda: not sleeping(engine), timeout=30, what="the step's container is gone")
+    assert engine.request("GET", f"/images/{name}/json")[0] == 404
 
 
 def test_a_lost_host_loses_the_build_and_says_so(
@@ -283,12 +315,51 @@ def test_a_lost_host_loses_the_build_and_says_so(
     assert build_of(operation).steps
 
 
+def marks(operation: Operation, stream: str) -> list[str]:
+    """The steps that one is kept of."""
+    lines = operation.output.filter(stream=stream).order_by("seq").values_list("text", flat=True)
+    return [text.split("\t")[0] for text in lines]
+
+
 def test_a_flood_of_output_is_kept_in_part(administrator: User, native: Host, native_base: str) -> None:
-    operation = run(start(administrator, native, typed(f"FROM {native_base}\nRUN yes 0123456789 | head -c 20000000\n")))
+    """Where its steps begin and end is kept all the same."""
+    text = f"FROM {native_base}\nRUN yes 0123456789 | head -c 20000000\nRUN true\n"
+    operation = run(start(administrator, native, typed(text)))
     assert operation.state == State.SUCCEEDED, operation.error
+    assert marks(operation, "step") == ["1", "2", "3"]
+    assert marks(operation, "done") == ["1", "2", "3"]
     kept = sum(len(text) for text in operation.output.values_list("text", flat=True))
     assert kept < 5_000_000
     assert "more lines were not kept" in said(operation)
+
+
+@pytest.mark.timeout(600)
+def test_five_gigabytes_of_output_end_with_their_place(
+    administrator: User, native: Host, native_engine: EngineProcess, native_base: str
+) -> None:
+    name = f"gantry/{unique('flood')}:1"
+    text = f"FROM {native_base}\nRUN true\nRUN yes 0123456789 | head -c 5000000000\n"
+    operation = run(start(administrator, native, typed(text), tags=[name]))
+    assert operation.state == State.FAILED
+    assert operation.error.startswith("Dockerfile:3: RUN: the command prints faster"), operation.error
+    assert build_of(operation).failed_line == 3
+    assert sum(len(text) for text in operation.output.values_list("text", flat=True)) < 5_000_000
+    assert marks(operation, "done") == ["1", "2", "3"]
+    assert operation.output.order_by("-seq")[0].text == operation.error
+    assert native_engine.request("GET", f"/images/{name}/json")[0] == 404
+
+
+def test_a_full_disk_ends_a_build_with_its_place(administrator: User, transactional_db: None) -> None:
+    need(SmallDisk.why_not(), busybox_why_not())
+    with SmallDisk() as engine:
+        engine.load(busybox().archive("base:1"))
+        text = "FROM base:1\nRUN true\nRUN cat /dev/zero > /big\n"
+        operation = run(start(administrator, host_of(engine, "small"), typed(text), tags=["gantry/big:1"]))
+        assert operation.state == State.FAILED
+        assert operation.error.startswith("Dockerfile:3: RUN: "), operation.error
+        assert "disk is nearly full" in operation.error
+        assert build_of(operation).failed_line == 3
+        assert engine.request("GET", "/images/gantry/big:1/json")[0] == 404
 
 
 def test_an_argument_that_is_a_secret_is_warned_of(administrator: User, native: Host, native_base: str) -> None:

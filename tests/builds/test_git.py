@@ -13,7 +13,7 @@ from controlplane.access.models import User
 from controlplane.lib.errors import GantryError
 from controlplane.operations.models import Operation, State
 from hosts.models import Host
-from images.builds import actions
+from images.builds import actions, addresses
 from images.builds.asked import Options, Source
 from images.builds.cloning import Clone, Login, clone
 from images.builds.models import Build, Credential, CredentialKind
@@ -162,6 +162,34 @@ def test_redirects_and_closed_networks_are_not_followed(server: GitServer, targe
     settings.GIT_NETWORKS = []
     assert "does not fetch" in refused(repository.url, "main", _next(target))
     assert not server.requests
+
+
+def test_git_connects_to_the_address_that_was_looked_at(
+    server: GitServer, target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A name that means another address by the time git asks for it: git asks nobody. Of several, one that may be."""
+    repository = server.create("app", {"x": "1"})
+    asked: list[str] = []
+
+    def looked_up(host: str, port: int, **_: Any) -> list[Any]:
+        asked.append(host)
+        return [(0, 0, 0, "", (ip, port)) for ip in ("169.254.169.254", "::1", "127.0.0.1")]
+
+    monkeypatch.setattr(addresses.socket, "getaddrinfo", looked_up)
+    url = repository.url.replace("127.0.0.1", "moves.invalid")
+    assert (fetched(url, "main", target).folder / "x").read_text() == "1"
+    assert set(asked) == {"moves.invalid"}
+    assert server.requests
+
+
+@pytest.mark.parametrize("ips", [["127.0.0.2"], ["169.254.169.254", "::1"], ["::ffff:127.0.0.2"]])
+def test_a_name_that_means_nothing_but_closed_addresses_is_not_fetched_from(
+    target: Path, monkeypatch: pytest.MonkeyPatch, ips: list[str]
+) -> None:
+    monkeypatch.setattr(
+        addresses.socket, "getaddrinfo", lambda host, port, **_: [(0, 0, 0, "", (ip, port)) for ip in ips]
+    )
+    assert "does not fetch" in refused("http://moves.invalid:8000/app.git", "main", target)
 
 
 def test_a_token_goes_over_https_only(server: GitServer, target: Path) -> None:

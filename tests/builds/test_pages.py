@@ -138,12 +138,11 @@ def test_a_viewer_sees_and_cannot_build(viewer: User, administrator: User, host:
 
 def test_the_list_asks_the_database_the_same_for_ten_as_for_forty(ada: Client, administrator: User, host: Host) -> None:
     counts = []
+    ada.get("/builds/")  # the first request of a session notes the browser
     for _ in range(2):
         for _ in range(10):
             built(administrator, host)
-        with CaptureQueriesContext(
-            connection,
-        ) as captured:
+        with CaptureQueriesContext(connection) as captured:
             assert ada.get("/builds/").status_code == 200
         counts.append(len(captured))
     assert counts[0] == counts[1]
@@ -243,3 +242,31 @@ def test_lint_answers_the_editor(ada: Client) -> None:
     answer = ada.post("/builds/lint/", '{"dockerfile": "FROM a\\nCPY x y"}', "application/json")
     assert [(each["line"], each["severity"]) for each in answer.json()["diagnostics"]] == [(2, "error")]
     assert ada.post("/builds/lint/", "[]", "application/json").status_code == 400
+
+
+def test_definitions_are_found_narrowed_and_paged(ada: Client) -> None:
+    by = {3: {"schedule": "0 3 * * *"}, 4: {"follows_base": True}, 5: {"hook_secret": "sealed"}}
+    Definition.objects.bulk_create(
+        Definition(name=f"app {n:02}", slug=f"app-{n:02}", source={"kind": "typed"}, options={}, **by.get(n, {}))
+        for n in range(40)
+    )
+
+    def names(query: str) -> list[str]:
+        listing = ada.get(f"/builds/definitions/?{query}").context["listing"]
+        return [row.name for row in listing.rows]
+
+    assert names("size=25&page=2") == [f"app {n}" for n in range(25, 40)]
+    assert names("q=app+07") == ["app 07"]
+    assert names("sort=-name")[0] == "app 39"
+    assert [names(f"starts={what}") for what in ("schedule", "base", "webhook")] == [["app 03"], ["app 04"], ["app 05"]]
+    assert len(names("starts=hand")) == 37
+    assert "No definition matches" in ada.get("/builds/definitions/?q=nothing").content.decode()
+
+
+def test_a_part_that_is_refreshed_does_not_take_what_is_shown_once(ada: Client) -> None:
+    Definition.objects.create(name="app", slug="app", source={"kind": "typed"}, options={})
+    ada.post("/builds/definitions/app/webhook/")
+    fragment = ada.get("/builds/definitions/app/", headers={"HX-Request": "true", "HX-Target": "listing"})
+    assert "shown this once" not in fragment.content.decode()
+    assert "shown this once" in ada.get("/builds/definitions/app/").content.decode()
+    assert "shown this once" not in ada.get("/builds/definitions/app/").content.decode()

@@ -12,10 +12,11 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
-from controlplane.access.models import Role, User
+from controlplane.access.models import Standing, User
+from controlplane.lib.errors import Unavailable
 from controlplane.lib.seal import seal
 from controlplane.operations.models import Operation, State
-from hosts.models import Host
+from hosts.models import Host, HostState
 from images.builds import actions, triggers
 from images.builds.asked import Options, Source
 from images.builds.models import Build, Concurrency, Definition
@@ -131,7 +132,7 @@ def test_what_is_no_push_to_its_branch_builds_nothing(
 def test_an_owner_who_lost_the_right_builds_nothing_and_it_is_shown(
     client: Client, definition: Definition, redis_server: RedisServer
 ) -> None:
-    User.objects.filter(pk=definition.owner_id).update(role=Role.VIEWER)
+    User.objects.filter(pk=definition.owner_id).update(standing=Standing.VIEWER)
     content = body(unique=unique())
     answer = deliver(client, content, **{"X-Hub-Signature-256": f"sha256={signature(content)}"})
     assert answer.status_code == 403
@@ -232,3 +233,21 @@ def test_a_new_base_image_builds_again(
     assert Operation.objects.filter(kind="image.build").count() == 1
     definition.refresh_from_db()
     assert definition.base_trouble == ""
+
+
+def test_base_images_are_asked_for_through_hosts_on_which_the_owner_builds(definition: Definition, host: Host) -> None:
+    """Another environment's host stands in another network, and holds other credentials."""
+    Definition.objects.filter(pk=definition.pk).update(follows_base=True)
+    Build.objects.create(
+        operation=Operation.objects.create(kind="image.build", host=host), definition=definition, dockerfile="FROM a\n"
+    )
+    elsewhere = make_host("elsewhere")
+    assert triggers._asking(definition)[0] == host
+    Host.objects.filter(pk=host.pk).update(state=HostState.UNREACHABLE)
+    assert triggers._asking(definition)[0] == elsewhere, "an administrator builds everywhere"
+    User.objects.filter(pk=definition.owner_id).update(standing=Standing.MEMBER)
+    with pytest.raises(Unavailable):
+        triggers._asking(Definition.objects.get(pk=definition.pk))
+    User.objects.filter(pk=definition.owner_id).update(standing=Standing.ADMINISTRATOR, is_active=False)
+    with pytest.raises(Unavailable):
+        triggers._asking(Definition.objects.get(pk=definition.pk))

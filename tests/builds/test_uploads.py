@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import tarfile
 from datetime import timedelta
@@ -20,6 +19,7 @@ from images.builds.asked import Options, Source
 from images.builds.context import dockerfile_in_tar, pack
 from images.builds.models import Definition, Upload
 from tests.images.working import make_host
+from tests.support.images import make_tar
 
 pytestmark = pytest.mark.django_db
 
@@ -29,16 +29,6 @@ def ada(administrator: User) -> Client:
     client = Client()
     client.force_login(administrator)
     return client
-
-
-def tar(**files: str) -> bytes:
-    packed = io.BytesIO()
-    with tarfile.open(fileobj=packed, mode="w") as archive:
-        for name, text in files.items():
-            info = tarfile.TarInfo(name)
-            info.size = len(text)
-            archive.addfile(info, io.BytesIO(text.encode()))
-    return packed.getvalue()
 
 
 def begin(ada: Client) -> str:
@@ -56,7 +46,7 @@ def finish(ada: Client, url: str, size: int) -> Any:
 
 
 def test_pieces_make_one_file(ada: Client) -> None:
-    content, url = tar(Dockerfile="FROM x", other="1"), begin(ada)
+    content, url = make_tar({"Dockerfile": b"FROM x", "other": b"1"}), begin(ada)
     assert put(ada, url, 0, content[:3000]).json() == {"received": 3000}
     twice = put(ada, url, 0, content[:3000])
     assert (twice.status_code, twice.json()) == (200, {"received": 3000}), "its answer was lost: it is there already"
@@ -74,7 +64,9 @@ def test_pieces_make_one_file(ada: Client) -> None:
     assert upload.path.read_bytes() == content
 
 
-@pytest.mark.parametrize("content", [b"no archive at all" * 100, b"\x1f\x8b broken gzip", tar(a="1" * 5000)[:700]])
+@pytest.mark.parametrize(
+    "content", [b"no archive at all" * 100, b"\x1f\x8b broken gzip", make_tar({"a": b"1" * 5000})[:700]]
+)
 def test_what_is_no_archive_is_told(ada: Client, content: bytes) -> None:
     url = begin(ada)
     put(ada, url, 0, content)
@@ -109,7 +101,7 @@ def test_an_archive_whose_headers_are_a_bomb_is_refused(ada: Client, content: by
 
 def test_of_two_dockerfiles_the_last_is_told(ada: Client, tmp_path: Path) -> None:
     path = tmp_path / "twice.tar"
-    path.write_bytes(tar(Dockerfile="FROM first")[:1024] + tar(Dockerfile="FROM last"))
+    path.write_bytes(make_tar({"Dockerfile": b"FROM first"})[:1024] + make_tar({"Dockerfile": b"FROM last"}))
     assert dockerfile_in_tar(path, "Dockerfile") == "FROM last"
 
 
@@ -137,7 +129,7 @@ def test_a_piece_is_bounded(ada: Client) -> None:
 def test_anothers_upload_is_not_there(ada: Client, viewer: User) -> None:
     url = begin(ada)
     other = Client()
-    other.force_login(User.objects.create_user("bob", password="x", role="administrator"))
+    other.force_login(User.objects.create_user("bob", password="x", standing="administrator"))
     assert put(other, url, 0, b"x").status_code == 404
     assert finish(other, url, 0).status_code == 404
     ident = Upload.objects.get().pk
@@ -162,7 +154,7 @@ def test_what_is_given_up_goes(ada: Client) -> None:
 
 
 def test_old_files_are_swept_unless_a_definition_needs_them(administrator: User) -> None:
-    content = tar(Dockerfile="FROM x")
+    content = make_tar({"Dockerfile": b"FROM x"})
     old, needed, fresh, unfinished = [uploading.begin(administrator, name) for name in "abcd"]
     for upload in (old, needed, fresh):
         uploading.append(upload, 0, content)

@@ -10,6 +10,7 @@ from django.test import Client
 
 from containers.models import Container
 from controlplane.access.models import User
+from controlplane.lib.references import parse
 from controlplane.operations.models import AuditEntry, Operation, State
 from hosts.engine import Engine
 from hosts.models import Host
@@ -17,7 +18,6 @@ from images import actions
 from images.mirror import from_list
 from images.models import Image, ImageTag
 from images.pulling import has_image
-from images.reference import parse
 from tests.images.working import hold, make_host, run, said, use
 from tests.support.engines import EngineProcess, unique
 from tests.support.images import busybox
@@ -54,7 +54,10 @@ def test_an_unused_image_goes(administrator: User, host: Host, engine: EnginePro
     assert (operation.state, operation.error) == (State.SUCCEEDED, "")
     assert not there(engine, image)
     assert "Untagged" in said(operation)
-    assert AuditEntry.objects.get().verb == "image.delete"
+    assert list(AuditEntry.objects.values_list("verb", "result")) == [
+        ("operation.ended", "succeeded"),
+        ("image.delete", ""),
+    ]
 
 
 @pytest.mark.root
