@@ -82,8 +82,8 @@ def enrol(applicant: Applicant) -> Host:
                 agent_version=applicant.agent_version,
                 rotation_requested_at=None,
             )
-            _note(token, applicant, Outcome.ALLOWED, f"joined as {applicant.hostname}")
             publish("hosts", f"host.{token.host_id}")
+            _note(token, applicant, Outcome.ALLOWED, f"joined as {applicant.hostname}")
     if not taken:
         raise _refuse(token, applicant)
     return token.host
@@ -98,8 +98,8 @@ def _refuse(token: EnrolmentToken, applicant: Applicant) -> EnrolmentRefused:
     used = token.used_at is not None
     with transaction.atomic():
         EnrolmentToken.objects.filter(pk=token.pk).update(refused_at=timezone.now(), refused_from=applicant.ip)
-        _note(token, applicant, Outcome.REFUSED, "used token" if used else "expired token")
         publish("hosts", f"host.{token.host_id}")
+        _note(token, applicant, Outcome.REFUSED, "used token" if used else "expired token")
     if used:
         return EnrolmentRefused(410, "This enrolment token was used already.", _AGAIN)
     return EnrolmentRefused(403, "This enrolment token has expired.", _AGAIN)
@@ -113,7 +113,7 @@ def _note(token: EnrolmentToken, applicant: Applicant, outcome: str, detail: str
         target_kind="host",
         target_id=token.host_id,
         target_name=token.host.name,
-        host_name=token.host.name,
+        host=token.host,
         outcome=outcome,
         detail=detail,
         ip=applicant.ip,

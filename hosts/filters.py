@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import django_filters
-from django.db.models import Q, QuerySet
+from django.db.models import QuerySet
 from django.http import HttpRequest
 
-from controlplane.access.decide import visible
+from controlplane.lib.searching import SearchFilter
+from hosts.access import environments, seen_by
 from hosts.models import Environment, Host, HostState
 
 SORTS = {
@@ -20,16 +21,21 @@ SORTS = {
 
 def hosts_seen(request: HttpRequest | None) -> QuerySet[Host]:
     """The hosts a person may choose from in a list's filter; none without a request."""
-    return visible(request.user, "host.see", Host.objects.all()) if request else Host.objects.none()
+    return seen_by(request.user) if request else Host.objects.none()
+
+
+def environments_seen(request: HttpRequest | None) -> QuerySet[Environment]:
+    """The environments a person may choose from likewise."""
+    return environments(request.user) if request else Environment.objects.none()
 
 
 class HostFilter(django_filters.FilterSet):
     """`?q=` (name, label, engine, OS), `?state=`, `?environment=` (slug)."""
 
-    q = django_filters.CharFilter(method="search", label="Search")
+    q = SearchFilter("name", "labels", "engine_kind", "os")
     state = django_filters.ChoiceFilter(choices=HostState.choices, label="State", empty_label="Any state")
     environment = django_filters.ModelChoiceFilter(
-        queryset=Environment.objects.all(),
+        queryset=environments_seen,
         to_field_name="slug",
         label="Environment",
         empty_label="Any environment",
@@ -38,11 +44,3 @@ class HostFilter(django_filters.FilterSet):
     class Meta:
         model = Host
         fields: list[str] = []
-
-    def search(self, queryset: QuerySet[Host], name: str, value: str) -> QuerySet[Host]:
-        return queryset.filter(
-            Q(name__icontains=value)
-            | Q(labels__icontains=value)
-            | Q(engine_kind__icontains=value)
-            | Q(os__icontains=value)
-        )

@@ -8,6 +8,9 @@ from django import forms
 from django.core.validators import RegexValidator
 from django.utils.text import slugify
 
+from controlplane.access.decide import Actor, allows
+from controlplane.access.giving import EVERYTHING
+from hosts.access import environments
 from hosts.models import Environment, Host
 
 NAME = RegexValidator(
@@ -48,15 +51,25 @@ class LabelsField(forms.CharField):
 
 
 class AddHostForm(forms.ModelForm):
-    """The place kept for a host that will join."""
+    """The place kept for a host that will join, in an environment whose hosts `actor` manages.
+
+    That a name is taken is told to whoever chooses it, also when the host that has it is not seen: the name is one's
+    own guess, and there is no other way to refuse it.
+    """
 
     name = forms.CharField(
         max_length=120,
         validators=[NAME],
         error_messages={"unique": "There is a host of this name already. Choose another."},
     )
-    environment = forms.ModelChoiceField(Environment.objects.all(), required=False, empty_label="None")
+    environment = forms.ModelChoiceField(Environment.objects.none(), required=False, empty_label="None")
     labels = LabelsField(required=False)
+
+    def __init__(self, *args: Any, actor: Actor, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        field = self.fields["environment"]
+        field.queryset = environments(actor, "host.manage")  # type: ignore[attr-defined]
+        field.required = not allows(actor, "host.manage", EVERYTHING)
 
     class Meta:
         model = Host

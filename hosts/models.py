@@ -11,6 +11,7 @@ from django.db import models
 from django.utils import timezone
 
 from controlplane.access.models import User, hash_token
+from controlplane.access.reach import Reach
 
 
 class Environment(models.Model):
@@ -19,6 +20,8 @@ class Environment(models.Model):
     name = models.CharField(max_length=60, unique=True)
     slug = models.SlugField(max_length=60, unique=True)
     position = models.PositiveSmallIntegerField(default=0)
+
+    reach = Reach(environment="pk", any_image=True)
 
     class Meta:
         ordering = ["position", "name"]
@@ -70,6 +73,8 @@ class Host(models.Model):
     rotation_requested_at = models.DateTimeField(null=True, blank=True)
     key_since = models.DateTimeField(null=True, blank=True)
     created_at = models.DateTimeField(default=timezone.now)
+
+    reach = Reach(environment="environment", any_image=True)
 
     class Meta:
         ordering = ["name"]

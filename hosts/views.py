@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 from django.contrib import messages
-from django.db.models import Count, Q
+from django.db.models import Count
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import get_object_or_404, redirect
+from django.shortcuts import redirect
 from django.views.decorators.http import require_POST
 
-from controlplane.access.decide import allows, require, visible
+from controlplane.access.decide import allows, fetch, require, visible
+from controlplane.access.giving import EVERYTHING
 from controlplane.lib.errors import Conflict
 from controlplane.lib.lists import listing
-from controlplane.lib.pages import page
+from controlplane.lib.pages import page, shown_once
 from controlplane.operations.models import Operation
 from hosts import actions, enrolment, wheels
-from hosts.access import get_host, seen_by
+from hosts.access import counted, get_host, seen_by
+from hosts.access import environments as environments_of
 from hosts.filters import SORTS, HostFilter
 from hosts.forms import AddHostForm, EnvironmentForm, HostForm
 from hosts.models import Environment, Host
+from hosts.rules.actions import place_of_rules
 
 # Where the line to paste waits for the one page that shows it.
 LINE = "enrolment_line"
@@ -27,8 +30,8 @@ def host_list(request: HttpRequest) -> HttpResponse:
     """All hosts: state, engine, load, number of containers."""
     require(request.user, "host.see")
     rows = seen_by(request.user).annotate(
-        container_count=Count("containers"),
-        running_count=Count("containers", filter=Q(containers__state="running")),
+        container_count=counted(request.user, "container.see", "containers"),
+        running_count=counted(request.user, "container.see", "containers", state="running"),
     )
     context = {
         "listing": listing(request, HostFilter, rows, sorts=SORTS, default_sort="name"),
@@ -42,29 +45,41 @@ def host_list(request: HttpRequest) -> HttpResponse:
 def host_detail(request: HttpRequest, pk: int) -> HttpResponse:
     """One host in words, what runs on it, what was done to it; with the line to paste while it has not joined."""
     host = get_host(request.user, pk)
-    line = request.session.pop(LINE, None)
-    tokens = host.enrolment_tokens.all()[:5]
+    line = shown_once(request, LINE)
+    can_manage = allows(request.user, "host.manage", host)
+    tokens = host.enrolment_tokens.all()[:5] if can_manage else []
+    total, running, images = _counts(request, host)
     context = {
         "host": host,
-        "can_manage": allows(request.user, "host.manage", host),
+        "can_manage": can_manage,
+        "can_run": allows(request.user, "container.create", host),
         "line": line["line"] if line and line["host"] == host.pk else None,
         "packages": wheels.standing(),
         "new_agent": wheels.newer_agent(host.agent_version),
         "tokens": tokens,
         "open_token": next((token for token in tokens if token.is_open), None),
         "refused_token": next((token for token in tokens if token.refused_at), None),
-        "form": HostForm(instance=host),
-        "counts": host.containers.aggregate(total=Count("id"), running=Count("id", filter=Q(state="running"))),
-        "image_count": host.images.count(),
+        "counts": {"total": total, "running": running},
+        "image_count": images,
         "operations": visible(request.user, "operation.see", Operation.objects.filter(host=host))[:10],
     }
     return page(request, "hosts/detail.html", context)
 
 
+def _counts(request: HttpRequest, host: Host) -> tuple[int, int, int]:
+    """Of the host's containers, those that run, and its images: how many the person may see."""
+    numbers = {
+        "total": counted(request.user, "container.see", "containers"),
+        "running": counted(request.user, "container.see", "containers", state="running"),
+        "held": counted(request.user, "image.see", "images"),
+    }
+    return Host.objects.filter(pk=host.pk).annotate(**numbers).values_list(*numbers).get()
+
+
 def add(request: HttpRequest) -> HttpResponse:
     """Name a host that will join; the next page shows the line to paste on it."""
     require(request.user, "host.manage")
-    form = AddHostForm(request.POST or None)
+    form = AddHostForm(request.POST or None, actor=request.user)
     if request.method == "POST" and form.is_valid():
         token = actions.add_host(request, form.save(commit=False))
         return _show_line(request, form.instance, token)
@@ -87,7 +102,7 @@ def _show_line(request: HttpRequest, host: Host, token: str) -> HttpResponse:
 def edit(request: HttpRequest, pk: int) -> HttpResponse:
     """Rename, label, put into an environment."""
     host = get_host(request.user, pk, "host.manage")
-    form = HostForm(request.POST or None, instance=host)
+    form = HostForm(request.POST or None, instance=host, actor=request.user)
     if request.method == "POST" and form.is_valid():
         if form.changed_data:
             actions.change_host(request, form.instance, form.changed_data)
@@ -101,11 +116,6 @@ def edit(request: HttpRequest, pk: int) -> HttpResponse:
 def rotate(request: HttpRequest, pk: int) -> HttpResponse:
     """Have the host make a new key pair."""
     host = get_host(request.user, pk, "host.manage")
-    if not host.tunnel_up:
-        raise Conflict(
-            f"{host.name} is not connected, so that its agent cannot be asked for a new key.",
-            "If its old key is in wrong hands, make a new enrolment token: the old key ends when it is used.",
-        )
     actions.rotate_key(request, host)
     messages.info(request, f"{host.name} has been asked for a new key.")
     return redirect("hosts:detail", pk=pk)
@@ -127,14 +137,17 @@ def environments(request: HttpRequest) -> HttpResponse:
     require(request.user, "host.see")
     form = EnvironmentForm(request.POST or None)
     if request.method == "POST":
-        require(request.user, "host.manage")
+        require(request.user, "host.manage", EVERYTHING)
         if form.is_valid():
             actions.add_environment(request, form.save(commit=False))
             return redirect("hosts:environments")
+    # Whoever sees one host of an environment sees all of them: see Host.reach.
+    found = list(environments_of(request.user).annotate(host_count=Count("hosts")))
     context = {
         "form": form,
-        "environments": Environment.objects.annotate(host_count=Count("hosts")),
-        "can_manage": allows(request.user, "host.manage"),
+        "environments": found,
+        "ruled": {each.pk for each in found if allows(request.user, "rules.manage", place_of_rules(each))},
+        "can_manage": allows(request.user, "host.manage", EVERYTHING),
     }
     return page(request, "hosts/environments.html", context, status=422 if form.errors else 200)
 
@@ -142,6 +155,7 @@ def environments(request: HttpRequest) -> HttpResponse:
 @require_POST
 def remove_environment(request: HttpRequest, pk: int) -> HttpResponse:
     """Remove a group; its hosts stay."""
-    require(request.user, "host.manage")
-    actions.remove_environment(request, get_object_or_404(Environment, pk=pk))
+    environment = fetch(request.user, "host.manage", Environment.objects.all(), see="host.see", pk=pk)
+    require(request.user, "host.manage", EVERYTHING)
+    actions.remove_environment(request, environment)
     return redirect("hosts:environments")

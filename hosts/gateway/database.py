@@ -12,10 +12,13 @@ from typing import TypeVar
 
 import redis
 from django.conf import settings
+from django.contrib.auth.models import AnonymousUser
 from django.db import DatabaseError, InterfaceError, close_old_connections, transaction
 from django.utils import timezone
 
 from controlplane.lib.live import publish
+from controlplane.lib.origin import Door
+from controlplane.operations.audit import about, record
 from hosts.models import Host, HostState
 
 log = logging.getLogger(__name__)
@@ -69,6 +72,8 @@ class DatabaseDirectory:
                 rows = Host.objects.filter(pk=int(host), public_key=old)
                 changed = rows.update(public_key=new, key_since=timezone.now(), rotation_requested_at=None)
                 publish(f"host.{host}")
+                if changed == 1:
+                    _note_key(int(host))
             return changed == 1
 
         return await self._run(store)
@@ -118,6 +123,18 @@ class DatabaseDirectory:
 
         if hosts:
             await asyncio.get_running_loop().run_in_executor(self._threads, tell)
+
+
+def _note_key(pk: int) -> None:
+    found = Host.objects.select_related("environment").get(pk=pk)
+    record(
+        AnonymousUser(),
+        "host.key",
+        **about(found),
+        detail="its agent made a new key; the old one has ended",
+        door=Door.AGENT,
+        stranger=f"agent of {found.name}",
+    )
 
 
 def note_lost(pks: list[int], reason: str) -> None:

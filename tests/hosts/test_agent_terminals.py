@@ -10,6 +10,8 @@ from typing import Any, Self
 
 import aiohttp
 import pytest
+from gantry_agent.shells import Started
+from gantry_agent.terminal import Terminal
 
 from tests.support.engines import Dockerd, EngineProcess, unique
 from tests.support.images import busybox
@@ -172,6 +174,46 @@ async def test_a_second_browser_takes_over(api: aiohttp.ClientSession, container
     await second.leave()
 
 
+class HeldUp:
+    """The agent's side of an attacher's WebSocket: lets through what it is allowed to, and hears of no close."""
+
+    def __init__(self, allowed: int) -> None:
+        self.allowed = asyncio.Semaphore(allowed)
+        self.sent: list[str | bytes] = []
+
+    async def send(self, what: str | bytes) -> None:
+        self.sent.append(what)
+        await self.allowed.acquire()
+
+    send_str = send_bytes = send
+
+    async def close(self, **_: Any) -> None: ...
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Any:
+        await asyncio.Event().wait()
+
+
+async def test_a_browser_that_was_held_up_takes_nothing_from_its_successor() -> None:
+    unused: Any = None
+    terminal = Terminal("t", {"Id": "c"}, Started("e", 0, ["sh"], unused, unused, b"the screen"), unused)
+    old, new = HeldUp(1), HeldUp(0)
+    async with asyncio.TaskGroup() as group:
+        attached = [group.create_task(terminal.attach(old, 0))]  # type: ignore[arg-type]
+        await eventually_async(lambda: len(old.sent) == 2, what="it is held up in its screen")
+        attached.append(group.create_task(terminal.attach(new, 0)))  # type: ignore[arg-type]
+        await eventually_async(lambda: len(new.sent) == 1, what="the successor is told of its replay")
+        old.allowed.release()
+        await asyncio.sleep(0.01)  # it looks for more
+        new.allowed.release()
+        await asyncio.sleep(0.01)
+        for task in attached:
+            task.cancel()
+    assert (old.sent[1:], new.sent[1:]) == ([b"the screen"], [b"the screen"])
+
+
 async def test_the_shell_outlives_the_tunnel(
     tunnel: Tunnel, host: AgentHost, api: aiohttp.ClientSession, container: str
 ) -> None:
@@ -186,7 +228,8 @@ async def test_the_shell_outlives_the_tunnel(
     await eventually_async(lambda: screen.ws.closed)
     await screen.task
     await eventually_async(
-        lambda: host.engine.exists() and tunnel.gateway.links.get(host.id, link) is not link, timeout=20
+        lambda: host.engine.exists() and host.agent.exists() and tunnel.gateway.links.get(host.id, link) is not link,
+        timeout=20,
     )
     again = await Screen(api, ident).attach()
     await again.type(b"echo $word-$word\r")

@@ -9,7 +9,7 @@ from django.test import Client, RequestFactory
 from django.utils import timezone
 from gantry_agent import keys
 
-from controlplane.access.models import Role, User
+from controlplane.access.models import Standing, User
 from controlplane.operations.models import AuditEntry
 from controlplane.supervisor.tls import ensure_certificate
 from hosts.enrolment import pasted_line
@@ -55,7 +55,7 @@ def test_a_token_lets_one_machine_in(client: Client, host: Host, token: str) -> 
 
 
 def test_the_trail_names_who_made_the_token(client: Client, host: Host, token: str) -> None:
-    maker = User.objects.create_user("ada", password="a long enough word", role=Role.ADMINISTRATOR)
+    maker = User.objects.create_user("ada", password="a long enough word", standing=Standing.ADMINISTRATOR)
     EnrolmentToken.objects.update(created_by=maker)
     enrol(client, token)
     assert AuditEntry.objects.get(verb="host.enrol").actor_name == f"bearer of {maker.display}'s token"

@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 from django.test import Client
 
-from controlplane.access.models import Role, User
+from controlplane.access.models import Standing, User
 from hosts import wheels
 from hosts.models import EnrolmentToken, Host, HostState
 
 
 @pytest.fixture
 def signed_in(client: Client, db: None) -> Client:
-    client.force_login(User.objects.create(username="ada", role=Role.ADMINISTRATOR))
+    client.force_login(User.objects.create(username="ada", standing=Standing.ADMINISTRATOR))
     return client
 
 

@@ -39,14 +39,13 @@ class ControlPlane:
         certificate, key = self.home.path / "cert.pem", self.home.path / "key.pem"
         ensure_certificate(certificate, key, address)
         self.pin = fingerprint(certificate).removeprefix("sha256:")
-        self.environment = self.home.environment(
-            REDIS_URL=self.redis.url, GANTRY_TLS_CERT=str(certificate), GANTRY_TLS_KEY=str(key)
-        )
+        tls = {"GANTRY_TLS_CERT": str(certificate), "GANTRY_TLS_KEY": str(key)}
+        self.home.settings.update(REDIS_URL=self.redis.url, **tls)
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
 
     def __enter__(self) -> Self:
         self.redis.start()
-        self.manage("migrate", "--verbosity", "0")
+        self.home.manage("migrate", "--verbosity=0")
         host, port = self.home.address, str(self.home.port)
         files = ["--ssl-certfile", str(self.home.path / "cert.pem"), "--ssl-keyfile", str(self.home.path / "key.pem")]
         self.web = ["-m", "uvicorn", "controlplane.asgi:application", "--host", host, "--port", port, *files]
@@ -54,7 +53,7 @@ class ControlPlane:
         self.start_gateway()
         status = self.home.path / "wheels" / "status.json"
         eventually(
-            lambda: json.loads(status.read_text())["state"] != "collecting" if status.exists() else 0, timeout=60
+            lambda: json.loads(status.read_text())["state"] != "collecting" if status.exists() else 0, timeout=180
         )
         if json.loads(status.read_text())["state"] != "ready":
             pytest.skip(f"the agent's packages cannot be fetched here: {status.read_text()}")
@@ -70,21 +69,15 @@ class ControlPlane:
     def start(self, name: str, *arguments: str) -> None:
         with (self.home.path / f"{name}.log").open("ab") as log:
             self.processes[name] = subprocess.Popen(
-                [sys.executable, *arguments], cwd=ROOT, env=self.environment, stdout=log, stderr=log
+                [sys.executable, *arguments], cwd=ROOT, env=self.home.environment(), stdout=log, stderr=log
             )
 
     def start_gateway(self) -> None:
         self.start("gateway", "manage.py", "gateway")
 
-    def manage(self, *arguments: str) -> str:
-        command = [sys.executable, "manage.py", *arguments]
-        done = subprocess.run(command, cwd=ROOT, env=self.environment, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-
     def python(self, code: str) -> Any:
         """Run code with the models at hand; what it prints last, as JSON."""
-        return json.loads(self.manage("shell", "--no-imports", "-c", code).strip().splitlines()[-1])
+        return json.loads(self.home.django(code).splitlines()[-1])
 
     def add_host(self, name: str) -> tuple[int, str]:
         """Add a host as the page does; its id and the line to paste."""
@@ -221,7 +214,7 @@ def test_the_installed_agent_brings_the_native_engine(machine: Machine) -> None:
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
     try:
-        eventually(lambda: answers(folder / "socket"), what="the engine answers")
+        eventually(lambda: answers(folder / "socket"), timeout=30, what="the engine answers")
         image = busybox()
         assert request(folder / "socket", "POST", "/images/load", image.archive("busybox:joined"))[0] == 200
         assert request(folder / "socket", "GET", "/images/busybox:joined/json")[1]["Id"] == image.id

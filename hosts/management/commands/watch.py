@@ -14,6 +14,7 @@ from hosts.watch.service import Watch
 
 class Command(BaseCommand):
     help = "Follow every connected host and keep its rows in the database true."
+    requires_system_checks = []  # as in controlplane/supervisor/parts.py
 
     def handle(self, *args: Any, **options: Any) -> None:
         asyncio.run(_run())
