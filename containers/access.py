@@ -12,7 +12,7 @@ from controlplane.lib.lists import row_ids
 
 
 def _all() -> QuerySet[Container]:
-    return Container.objects.select_related("host", "host__environment")
+    return Container.objects.select_related("host", "host__environment", "image_name")
 
 
 def seen_by(actor: Actor) -> QuerySet[Container]:

@@ -5,4 +5,4 @@ class ContainersConfig(AppConfig):
     name = "containers"
 
     def ready(self) -> None:
-        from containers import mirror, usage, work  # noqa: F401  each registers what this app has of it
+        from containers import keeping, mirror, usage, work  # noqa: F401  each registers what this app has of it

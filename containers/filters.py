@@ -6,8 +6,9 @@ import django_filters
 from django.db.models import Q, QuerySet
 
 from containers.models import Container, ContainerState
-from hosts.filters import hosts_seen
-from hosts.models import Environment, HostState
+from controlplane.lib.searching import SearchFilter
+from hosts.filters import environments_seen, hosts_seen
+from hosts.models import HostState
 
 SORTS = {
     "name": ("name", "id"),
@@ -20,10 +21,17 @@ SORTS = {
 
 class ContainerFilter(django_filters.FilterSet):
     """`?q=` (name, image, id, label), `?state=` (a state, "unknown", "unhealthy"), `?host=` (id),
-    `?environment=` (slug), `?image=` (text of the reference), `?label=` (key or key=value).
+    `?environment=` (slug), `?image=` (text of the reference), `?label=` (key or key=value),
+    `?rules=broken`.
     """
 
-    q = django_filters.CharFilter(method="search", label="Search")
+    q = SearchFilter(
+        "name",
+        "image_ref",
+        "labels_text",
+        "host__name",
+        also=lambda word: Q(engine_id__startswith=word.lower()),
+    )
     state = django_filters.ChoiceFilter(
         choices=[*ContainerState.choices, ("unhealthy", "Unhealthy"), ("unknown", "Unknown")],
         method="by_state",
@@ -32,7 +40,7 @@ class ContainerFilter(django_filters.FilterSet):
     )
     host = django_filters.ModelChoiceFilter(queryset=hosts_seen, label="Host", empty_label="Any host")
     environment = django_filters.ModelChoiceFilter(
-        queryset=Environment.objects.all(),
+        queryset=environments_seen,
         field_name="host__environment",
         to_field_name="slug",
         label="Environment",
@@ -40,21 +48,13 @@ class ContainerFilter(django_filters.FilterSet):
     )
     image = django_filters.CharFilter(field_name="image_ref", lookup_expr="icontains", label="Image")
     label = django_filters.CharFilter(method="by_label", label="Label")
+    rules = django_filters.ChoiceFilter(
+        choices=[("broken", "Breaks rules")], method="by_rules", label="Rules", empty_label="Any"
+    )
 
     class Meta:
         model = Container
         fields: list[str] = []
-
-    def search(self, queryset: QuerySet[Container], name: str, value: str) -> QuerySet[Container]:
-        for word in value.split()[:8]:
-            queryset = queryset.filter(
-                Q(name__icontains=word)
-                | Q(image_ref__icontains=word)
-                | Q(engine_id__startswith=word.lower())
-                | Q(labels_text__icontains=word)
-                | Q(host__name__icontains=word)
-            )
-        return queryset
 
     def by_state(self, queryset: QuerySet[Container], name: str, value: str) -> QuerySet[Container]:
         if value == "unknown":
@@ -63,6 +63,9 @@ class ContainerFilter(django_filters.FilterSet):
         if value == "unhealthy":
             return queryset.filter(health="unhealthy", state=ContainerState.RUNNING)
         return queryset.filter(state=value)
+
+    def by_rules(self, queryset: QuerySet[Container], name: str, value: str) -> QuerySet[Container]:
+        return queryset.filter(breaks_rules=True)
 
     def by_label(self, queryset: QuerySet[Container], name: str, value: str) -> QuerySet[Container]:
         """`key` alone finds any value. Each label is one line of `labels_text`, with a line end on both sides."""

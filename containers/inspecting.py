@@ -44,7 +44,13 @@ def inspect_container(container: Container, *, reveal: bool) -> Inspection:
     except (EngineError, EngineUnreachable, EngineProtocolError) as exc:
         message, hint = explain(exc, "container.inspect")
         return Inspection({}, [], False, message, hint)
-    return _masked(data, reveal)
+    return _masked(_by_its_own_name(data, container), reveal)
+
+
+def _by_its_own_name(data: dict[str, Any], container: Container) -> dict[str, Any]:
+    """Without the other names of its image, which some engines tell: they may be nothing for whoever asks."""
+    kept = {name: value for name, value in data.items() if name not in ("RepoTags", "RepoDigests")}
+    return kept | ({"ImageName": container.image_ref} if "ImageName" in kept else {})
 
 
 def _masked(data: dict[str, Any], reveal: bool) -> Inspection:

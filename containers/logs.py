@@ -43,6 +43,13 @@ class LogQuery:
             raise InvalidArgument("Expected stdout, stderr or both; found neither.")
         return query
 
+    def __str__(self) -> str:
+        """In words, for the audit trail."""
+        lines = "all lines" if self.tail == "all" else f"the last {self.tail} lines"
+        since = f" since {self.since}" if self.since else ""
+        alone = "" if self.stdout and self.stderr else " of stdout" if self.stdout else " of stderr"
+        return f"{lines}{since}{alone}"
+
     def parameters(self) -> dict[str, Any]:
         """As the Engine API's ContainerLogs takes them."""
         return {

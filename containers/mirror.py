@@ -12,9 +12,12 @@ from django.db import transaction
 from django.utils import timezone
 from django.utils.dateparse import parse_datetime
 
+from containers.keeping import mark, settings_of
 from containers.models import Container, ContainerState
+from controlplane.access.naming import intern
 from controlplane.lib.errors import NotFound
 from controlplane.lib.live import publish
+from controlplane.lib.references import name_of
 from controlplane.lib.threads import in_thread
 from hosts.engine import Engine
 from hosts.models import Host
@@ -46,7 +49,7 @@ LISTED = (
     "networks",
     "image_id",
 )
-INSPECTED = ("image_ref", "started_at", "finished_at", "exit_code", "health")
+INSPECTED = ("image_ref", "image_name", "started_at", "finished_at", "exit_code", "health", "settings", "breaks_rules")
 
 
 def from_list(entry: dict[str, Any]) -> dict[str, Any]:
@@ -87,6 +90,7 @@ def from_inspect(data: dict[str, Any]) -> dict[str, Any]:
         "finished_at": _time(state.get("FinishedAt")) if ended else None,
         "exit_code": exit_code if ended and isinstance(exit_code, int) and abs(exit_code) < 2**31 else None,
         "health": word if word in ("starting", "healthy", "unhealthy") else "",
+        "settings": settings_of(data),
     }
 
 
@@ -229,6 +233,7 @@ def _store(host: Host, entries: Iterable[dict[str, Any]], ids: Sequence[str] | N
         gone = [row.pk for engine_id, row in known.items() if engine_id not in wanted]
         Container.objects.filter(pk__in=gone).delete()
         fresh = [Container(host=host, **fields) for engine_id, fields in wanted.items() if engine_id not in known]
+        _give_names(fresh)
         Container.objects.bulk_create(fresh)
         changed = [row for row in known.values() if row.engine_id in wanted and _differs(row, wanted[row.engine_id])]
         Container.objects.bulk_update(changed, LISTED, batch_size=200)
@@ -236,8 +241,15 @@ def _store(host: Host, entries: Iterable[dict[str, Any]], ids: Sequence[str] | N
         if gone or fresh or changed:
             touched = [*gone, *(row.pk for row in changed)]
             publish("containers", *(f"container.{pk}" for pk in touched[:100]))
-    incomplete = [row for row in (*fresh, *known.values()) if row.engine_id in wanted and _lacks_times(row)]
+    incomplete = [row for row in (*fresh, *known.values()) if row.engine_id in wanted and _lacks(row)]
     return [row.engine_id for row in incomplete]
+
+
+def _give_names(rows: Sequence[Container]) -> None:
+    """Say by which name of an image each is found by those who have a right to that."""
+    names = intern(name_of(row.image_ref) for row in rows)
+    for row in rows:
+        row.image_name_id = names.get(name_of(row.image_ref))
 
 
 def _differs(row: Container, fields: dict[str, Any]) -> bool:
@@ -248,8 +260,9 @@ def _differs(row: Container, fields: dict[str, Any]) -> bool:
     return bool(different)
 
 
-def _lacks_times(row: Container) -> bool:
-    return row.state != ContainerState.CREATED and row.started_at is None
+def _lacks(row: Container) -> bool:
+    """Whether inspect would tell more: what it is made of, and since when it runs."""
+    return row.settings is None or (row.state != ContainerState.CREATED and row.started_at is None)
 
 
 def _store_inspected(host: Host, found: dict[str, dict[str, Any]]) -> None:
@@ -262,6 +275,8 @@ def _store_inspected(host: Host, found: dict[str, dict[str, Any]]) -> None:
                 for name, value in fields.items():
                     setattr(row, name, value)
                 changed.append(row)
+        _give_names(changed)
+        mark(changed, Host.objects.filter(pk=host.pk).values_list("environment", flat=True).first())
         Container.objects.bulk_update(changed, INSPECTED, batch_size=200)
         if changed:
             publish("containers", *(f"container.{row.pk}" for row in changed[:100]))

@@ -15,10 +15,10 @@ from containers.models import Container, ContainerState
 from containers.ports import PortMapping, parse_ports
 from controlplane.access.decide import Actor, visible
 from controlplane.lib.errors import InvalidArgument
-from controlplane.lib.fields import ParsedField, as_form_error
+from controlplane.lib.fields import ParsedField, WholeNumberField, as_form_error
+from controlplane.lib.references import parse
 from controlplane.lib.typed import Malformed, parse_memory
 from hosts.models import Host
-from images.reference import parse
 
 PATH = RegexValidator(r"\A/[^\0]*\Z", "Expected an absolute path inside the container, such as /srv/app.")
 USER = RegexValidator(r"\A[\w.][\w.-]*(:[\w.][\w.-]*)?\Z", "Expected USER or USER:GROUP, each a name or a number.")
@@ -46,7 +46,11 @@ class HostField(forms.ModelChoiceField):
 
 
 class RunForm(forms.Form):
-    """Everything the docker CLI's `run` takes that most people need. `actor`: whose hosts are offered."""
+    """Everything the docker CLI's `run` takes that most people need. `actor`: whose hosts are offered.
+
+    That a name or a port of the host is taken is told whoever has it, as the engine would tell: it is what was asked
+    for, and cannot be had. Who has it is named only where that is seen.
+    """
 
     host = HostField(
         queryset=Host.objects.none(),
@@ -74,29 +78,12 @@ class RunForm(forms.Form):
     ports = ParsedField(parse_ports, rows=3, placeholder="8080:80\n127.0.0.1:5432:5432")
     volumes = ParsedField(spec.parse_volumes, rows=3, placeholder="data:/var/lib/data\n/etc/app:/etc/app:ro")
 
-    restart = forms.ChoiceField(
-        choices=[
-            ("no", "Never"),
-            ("on-failure", "On failure"),
-            ("unless-stopped", "Unless stopped"),
-            ("always", "Always"),
-        ],
-        label="Restart",
-        initial="no",
-        required=False,
-    )
-    retries = forms.IntegerField(
-        required=False,
-        min_value=0,
-        max_value=2**31 - 1,
-        label="Retries at most",
-        error_messages={
-            "invalid": "Expected a whole number, 0 or more.",
-            "min_value": "Expected 0 (no end) or more.",
-        },
-    )
+    restart = forms.ChoiceField(choices=[*spec.POLICIES.items()], label="Restart", initial="no", required=False)
+    retries = WholeNumberField(0, 2**31 - 1, meaning="no end", label="Retries at most")
     memory = ParsedField(parse_memory, placeholder="512m")
     cpus = forms.CharField(required=False, max_length=40, label="CPUs")
+    pids = WholeNumberField(1, 2**22, label="Processes at most")
+    read_only = forms.BooleanField(required=False, label="Nothing can be written but in its volumes")
     auto_remove = forms.BooleanField(required=False, label="Remove it when it ends")
     labels = ParsedField(spec.parse_labels, rows=3, placeholder="team=shop\ntier=web")
 
@@ -112,7 +99,7 @@ class RunForm(forms.Form):
 
     def __init__(self, *args: Any, actor: Actor, starts: bool = True, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.starts = starts
+        self.actor, self.starts = actor, starts
         hosts = visible(actor, "container.create", Host.objects.exclude(public_key=""))
         self.fields["host"].queryset = hosts  # type: ignore[attr-defined]
         self.fields["image"].required = True
@@ -183,7 +170,7 @@ class RunForm(forms.Form):
                 f"{host.name} has a container “{name}” already. Choose another name, or remove that one.",
             )
         if self.starts and data.get("ports"):
-            for problem in _taken_ports(host, data["ports"]):
+            for problem in _taken_ports(host, data["ports"], self.actor):
                 self.add_error("ports", problem)
 
     def spec(self) -> spec.Spec:
@@ -200,6 +187,8 @@ class RunForm(forms.Form):
             restart=data["restart_policy"],
             memory=data["memory"],
             nano_cpus=data["nano_cpus"],
+            pids=data["pids"] or 0,
+            read_only=data["read_only"],
             user=data["user"],
             working_dir=data["working_dir"],
             network=data["network"],
@@ -232,22 +221,24 @@ class RunForm(forms.Form):
         return any(self[name].value() or self[name].errors for name in names)
 
 
-def _taken_ports(host: Host, wanted: list[PortMapping]) -> list[str]:
+def _taken_ports(host: Host, wanted: list[PortMapping], actor: Actor) -> list[str]:
     """A message for each wanted port of the host that one of its running containers has."""
     running: QuerySet[Container] = host.containers.filter(
         state__in=[ContainerState.RUNNING, ContainerState.PAUSED, ContainerState.RESTARTING]
     )
     taken: dict[tuple[str, str], list[tuple[str, str]]] = {}
-    for name, ports in running.values_list("name", "ports"):
+    seen = set(visible(actor, "container.see", running).values_list("pk", flat=True))
+    for pk, name, ports in running.values_list("pk", "name", "ports"):
         for port in ports:
             if port.get("host"):
                 key = (str(port["host"]), str(port.get("protocol") or "tcp"))
-                taken.setdefault(key, []).append((str(port.get("ip") or ""), name))
+                taken.setdefault(key, []).append((str(port.get("ip") or ""), name if pk in seen else ""))
     problems = []
     for port in wanted:
         holders = [name for ip, name in taken.get((port.host, port.protocol), []) if _meet(ip, port.ip)]
         if holders:
-            problems.append(f"Port {port.host}/{port.protocol} of {host.name} is taken by {holders[0]}.")
+            by = next((f" by {name}" for name in holders if name), "")
+            problems.append(f"Port {port.host}/{port.protocol} of {host.name} is taken{by}.")
     return problems
 
 

@@ -19,7 +19,7 @@ from controlplane.lib.typed import Malformed, each_line, parse_variables, refuse
 MIB = 1024 * 1024
 # Docker's own lower bound (daemon/daemon_unix.go: verifyPlatformContainerResources).
 LEAST_CPUS = Decimal("0.01")
-POLICIES = ("no", "always", "unless-stopped", "on-failure")
+POLICIES = {"no": "Never", "on-failure": "On failure", "unless-stopped": "Unless stopped", "always": "Always"}
 # Labels by which Gantry knows its own containers.
 RESERVED_LABELS = "io.gantry."
 
@@ -160,6 +160,19 @@ def parse_cpus(text: str, most: int | None = None) -> int:
     return int(cpus * 1_000_000_000)
 
 
+def memory_text(size: int) -> str:
+    """Bytes as `parse_memory` reads them, in the largest unit that leaves no rest; empty for no limit."""
+    if size <= 0:
+        return ""
+    power = next(n for n in (4, 3, 2, 1, 0) if size % 1024**n == 0)
+    return f"{size // 1024**power}{' kmgt'[power].strip()}"
+
+
+def cpus_text(nano: int) -> str:
+    """Billionths of a CPU as `parse_cpus` reads them; empty for no limit."""
+    return f"{Decimal(nano).scaleb(-9).normalize():f}" if nano > 0 else ""
+
+
 def restart_policy(policy: str, retries: int | None) -> dict[str, Any]:
     """The engine's RestartPolicy; `retries` (0 or more, None: no end) goes with on-failure alone."""
     if policy not in POLICIES:
@@ -171,7 +184,8 @@ def restart_policy(policy: str, retries: int | None) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Spec:
-    """A container to be made, in the terms of the form. `nano_cpus` and `memory` (bytes): 0 is no limit."""
+    """A container to be made, in the terms of the form. `nano_cpus`, `pids` and `memory` (bytes): 0 is no
+    limit."""
 
     image: str
     command: list[str] | None = None
@@ -183,6 +197,8 @@ class Spec:
     restart: dict[str, Any] = field(default_factory=lambda: restart_policy("no", None))
     memory: int = 0
     nano_cpus: int = 0
+    pids: int = 0
+    read_only: bool = False
     user: str = ""
     working_dir: str = ""
     network: str = ""
@@ -213,6 +229,8 @@ class Spec:
                     "RestartPolicy": self.restart,
                     "Memory": self.memory,
                     "NanoCpus": self.nano_cpus,
+                    "PidsLimit": self.pids,
+                    "ReadonlyRootfs": self.read_only,
                     "NetworkMode": self.network,
                     "AutoRemove": self.auto_remove,
                 }

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import aclosing
-
 from asgiref.sync import sync_to_async
 from csp.constants import SELF, UNSAFE_INLINE
 from csp.decorators import csp_update
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.utils import timezone
 
+from containers import log_files
 from containers.access import get_container
-from containers.logs import LogQuery, download_name, has_terminal
-from containers.models import Container
+from containers.logs import LogQuery, download_name
 from controlplane.access.decide import allows
-from controlplane.lib.errors import GantryError
+from controlplane.access.downloads import while_allowed
 from controlplane.lib.pages import page
-from hosts.engine import demultiplex, engine_for, explain
-
-CHUNK = 64 * 1024
+from controlplane.operations.audit import about
+from controlplane.operations.sockets import Reading
 
 
 def logs(request: HttpRequest, pk: int) -> HttpResponse:
@@ -34,40 +30,15 @@ async def download_logs(request: HttpRequest, pk: int) -> HttpResponse | Streami
     container = await sync_to_async(get_container)(request.user, pk, "container.logs")
     query = request.META.get("QUERY_STRING", "")
     wanted = LogQuery.parse(f"{query}&follow=0", tail="all", timestamps=False)
-    content = _log_text(container, wanted)
-    # The engine's refusal must be known before the headers are sent; an error later breaks the download off,
-    # which the browser shows as a failed one.
-    try:
-        first = await anext(content, b"")
-    except GantryError as exc:
-        exc.message, exc.hint = explain(exc, "container.logs")
-        raise
-    response = StreamingHttpResponse(_chained(first, content), content_type="text/plain; charset=utf-8")
+    reading = Reading(request.user, "container.logs", **about(container))
+    content = log_files.text(container, wanted, reading)
+    chained = log_files.chained(await log_files.begun(content), content)
+    whole = while_allowed(request, chained, lambda user: get_container(user, pk, "container.logs"))
+    response = StreamingHttpResponse(whole, content_type="text/plain; charset=utf-8")
     name = download_name(container.name, f"{timezone.now():%Y%m%dT%H%M%SZ}")
     response["Content-Disposition"] = f'attachment; filename="{name}"'
     response["Cache-Control"] = "no-store"
     return response
-
-
-async def _chained(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    async with aclosing(rest):  # type: ignore[type-var]
-        yield first
-        async for data in rest:
-            yield data
-
-
-async def _log_text(container: Container, wanted: LogQuery) -> AsyncIterator[bytes]:
-    """The log's bytes without frames. Each piece is read when the one before it has been sent."""
-    path = f"/containers/{container.engine_id}"
-    async with engine_for(container.host) as engine:
-        inspection = await engine.get(f"{path}/json", timeout=10)
-        async with engine.stream("GET", f"{path}/logs", **wanted.parameters()) as response:
-            if has_terminal(inspection):
-                while data := await response.content.read(CHUNK):
-                    yield data
-            else:
-                async for _, data in demultiplex(response.content):
-                    yield data
 
 
 # What a phone's keyboard lacks: the key (static/js/terminal/keypad.js), its face, its name.

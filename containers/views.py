@@ -12,15 +12,19 @@ from django.views.decorators.http import require_POST
 
 from containers import actions
 from containers.access import get_container, seen_by, select
+from containers.committing import may_commit
 from containers.filters import SORTS, ContainerFilter
 from containers.forms import RemoveForm, RenameForm
 from containers.inspecting import inspect_container
+from containers.keeping import broken_by
 from containers.models import Container
+from containers.recordings.access import of_container
 from controlplane.access.decide import allows, require
 from controlplane.access.middleware import signed_in
-from controlplane.lib.errors import Conflict, InvalidArgument, NotFound
+from controlplane.lib.errors import InvalidArgument, NotFound
 from controlplane.lib.lists import listing
 from controlplane.lib.pages import back, page
+from controlplane.operations.access import seen_by as operations_seen
 from controlplane.operations.audit import audited, client_ip
 from controlplane.operations.models import UNFINISHED, Operation
 
@@ -32,49 +36,58 @@ def container_list(request: HttpRequest) -> HttpResponse:
     """One list over all hosts; search, filters, order and page are in the URL."""
     require(request.user, "container.see")
     found = listing(request, ContainerFilter, seen_by(request.user), sorts=SORTS, default_sort="name")
-    latest = _latest(found.rows)
+    latest = _latest(request, found.rows)
     for container in found.rows:
         container.latest = latest.get((container.host_id, container.engine_id))
+        container.verbs = _permitted_verbs(request, container)
+        container.can_exec = allows(request.user, "container.exec", container)
+        container.can_logs = allows(request.user, "container.logs", container)
     context = {
         "listing": found,
         "verbs": _permitted_verbs(request),
         "any": seen_by(request.user).exists(),
         "can_run": allows(request.user, "container.create"),
-        "can_exec": allows(request.user, "container.exec"),
     }
     return page(request, "containers/list.html", context)
 
 
-def _latest(rows: list[Container]) -> dict[tuple[int, str], Operation]:
+def _latest(request: HttpRequest, rows: list[Container]) -> dict[tuple[int, str], Operation]:
     """What each container's row has to say of an operation, in one query: that one is under way, or that the
     newest went wrong a moment ago.
     """
     recent = Q(state__in=UNFINISHED) | Q(finished_at__gt=timezone.now() - RECENT)
-    found = Operation.objects.filter(
-        recent, target_kind="container", target_id__in=[row.engine_id for row in rows]
-    ).order_by("id")
+    ids = [row.engine_id for row in rows]
+    found = operations_seen(request.user).filter(recent, target_kind="container", target_id__in=ids).order_by("id")
     newest = {(operation.host_id or 0, operation.target_id): operation for operation in found}
     return {key: operation for key, operation in newest.items() if not operation.is_finished or operation.went_wrong}
 
 
-def _permitted_verbs(request: HttpRequest) -> list[actions.Verb]:
-    return [verb for verb in actions.VERBS.values() if allows(request.user, verb.permission)]
+def _permitted_verbs(request: HttpRequest, container: Container | None = None) -> list[actions.Verb]:
+    """What the person may do to `container`; without one, to any at all."""
+    return [verb for verb in actions.VERBS.values() if allows(request.user, verb.permission, container)]
 
 
 def container_detail(request: HttpRequest, pk: int) -> HttpResponse:
     """One container in words, from the mirror alone; what only the host knows is fetched by the page itself."""
     container = get_container(request.user, pk)
-    operations = Operation.objects.filter(host=container.host, target_kind="container", target_id=container.engine_id)
+    operations = operations_seen(request.user).filter(
+        host=container.host, target_kind="container", target_id=container.engine_id
+    )
     context = {
         "container": container,
-        "verbs": _permitted_verbs(request),
+        "broken": broken_by(container),
+        "verbs": _permitted_verbs(request, container),
         "operations": operations[:10],
         "latest": operations.first(),
         "pending": operations.filter(state__in=UNFINISHED).first(),
         "rename_form": RenameForm(initial={"name": container.name}),
         "can_exec": allows(request.user, "container.exec", container),
+        "can_replay": allows(request.user, "recording.see", container),
+        "recordings": of_container(request.user, container)[:5],
         "can_reveal": allows(request.user, "container.secrets", container),
         "can_update": allows(request.user, "container.update", container),
+        "can_commit": may_commit(request.user, container),
+        "can_run": all(allows(request.user, verb, container) for verb in ("container.create", "image.run")),
     }
     return page(request, "containers/detail.html", context)
 
@@ -116,9 +129,7 @@ def act(request: HttpRequest, verb: str) -> HttpResponse:
         require(request.user, chosen.permission)
     for container in selected:
         require(request.user, chosen.permission, container)
-    fitting = [container for container in selected if chosen.fits(container)]
-    if not fitting:
-        raise Conflict(*_why_none_fits(chosen, selected))
+    fitting = actions.refuse_unfit(chosen, selected)
     params = _params(request, verb)
     operation = actions.act(signed_in(request), chosen, fitting, ip=client_ip(request), **params)
     left_out = [container.name for container in selected if container not in fitting]
@@ -126,16 +137,6 @@ def act(request: HttpRequest, verb: str) -> HttpResponse:
         messages.warning(request, f"Left out, as {chosen.label.lower()} does not fit: {', '.join(left_out)}.")
     messages.info(request, operation.title, extra_tags=f"operation-{operation.pk}")
     return back(request, "operations:detail", pk=operation.pk)
-
-
-def _why_none_fits(verb: actions.Verb, selected: list[Container]) -> tuple[str, str]:
-    if not selected:
-        return "No container was selected.", "Select at least one, then try again."
-    states = ", ".join(sorted({container.shown_state for container in selected}))
-    return (
-        f"“{verb.label}” fits none of the selected containers: they are {states}.",
-        f"It fits: {', '.join(verb.states)}.",
-    )
 
 
 def _params(request: HttpRequest, verb: str) -> dict[str, object]:

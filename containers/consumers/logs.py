@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 from typing import Any
+
+from django.db import DatabaseError
 
 from containers.access import get_container
 from containers.logs import LogQuery, ending, opening
 from containers.models import Container
 from controlplane.lib.errors import GantryError, InvalidArgument, NotFound, Unavailable
-from controlplane.lib.sockets import SignedInConsumer
+from controlplane.operations.audit import about
+from controlplane.operations.sockets import AuditedConsumer, Reading
 from hosts.engine import Engine, engine_for, explain
+
+log = logging.getLogger(__name__)
 
 # Bytes on their way that the page has not confirmed. A page that stops reading stops its own reader on the host;
 # what the kernel and uvicorn hold for it comes on top, and is bounded too.
@@ -24,7 +30,7 @@ INSPECT_SECONDS = 10.0
 BAD_QUERY = 4400
 
 
-class LogConsumer(SignedInConsumer):
+class LogConsumer(AuditedConsumer):
     """`/ws/containers/<pk>/logs?tail=&since=&follow=&timestamps=&stdout=&stderr=` (see LogQuery).
 
     Binary messages are the engine's stream, cut anywhere: Docker's frames (ContainerAttach in the Engine API), or
@@ -42,10 +48,14 @@ class LogConsumer(SignedInConsumer):
         pk = self.scope["url_route"]["kwargs"]["pk"]
         self.container = get_container(self.scope["user"], pk, "container.logs")
 
+    def is_there(self) -> bool:
+        return Container.objects.filter(pk=self.container.pk).exists()
+
     async def opened(self) -> None:
         self.sent = self.confirmed = 0
         self.credit = asyncio.Event()
         self.relay: asyncio.Task[None] | None = None
+        self.reading = Reading(self.scope["user"], "container.logs", **about(self.container))
         try:
             self.query = LogQuery.parse(self.scope["query_string"].decode("latin-1"))
         except InvalidArgument as exc:
@@ -58,6 +68,11 @@ class LogConsumer(SignedInConsumer):
         relay = getattr(self, "relay", None)
         if relay is not None:
             relay.cancel()
+            await asyncio.gather(relay, return_exceptions=True)
+            try:
+                await self.reading.ended("the log was left")
+            except DatabaseError as exc:
+                log.warning("the end of a log was not written down: %s", exc)
 
     async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
         try:
@@ -91,12 +106,21 @@ class LogConsumer(SignedInConsumer):
             message, hint = explain(exc, "container.logs")
             kind = "lost" if isinstance(exc, Unavailable) else "refused"
             return {"type": kind, "message": message, "hint": hint}
+        except DatabaseError as exc:
+            log.warning("a log was not opened, as that could not be written down: %s", exc)
+            return {
+                "type": "lost",
+                "message": "Gantry’s database does not answer.",
+                "hint": "It is tried again by itself.",
+            }
 
     async def _follow(self, engine: Engine) -> dict[str, Any]:
         path = f"/containers/{self.container.engine_id}"
         inspection = await engine.get(f"{path}/json", timeout=INSPECT_SECONDS)
         # No time limit: Podman sends even the headers only with the log's next line.
         async with engine.stream("GET", f"{path}/logs", timeout=None, **self.query.parameters()) as response:
+            # Here and not earlier: a page that looks for a host that is away comes again and again, and reads nothing.
+            await self.reading.began(f"followed the log: {self.query}")
             await self._say(opening(inspection))
             while data := await response.content.read(BATCH):
                 self.sent += len(data)

@@ -3,8 +3,9 @@
 From the browser: binary = keys; {"type": "ack", "bytes"} output shown; {"type": "resize", "columns", "rows"};
 {"type": "ping"}; {"type": "end"} close the shell; {"type": "seen"} the exit message arrived.
 To the browser: binary = output; {"type": "ready", "opened"}; {"type": "replay", "from", "to"}; {"type": "took",
-"bytes"} keys passed on; {"type": "pong"}; {"type": "exit", "code", "reason", "state"}; and before a close
-{"type": "refused" | "away" | "gone", "message", "hint", "since", "state"}.
+"bytes"} keys passed on; {"type": "pong"}; {"type": "recording", "on", "why"}; {"type": "watchers", "names"};
+{"type": "exit", "code", "reason", "state"}; and before a close {"type": "refused" | "away" | "gone", "message", "hint",
+"since", "state"}.
 
 Both directions run on credit: no more than OUTPUT_WINDOW bytes are under way to a browser that has not shown
 them, and no more than INPUT_WINDOW of its keys wait here. Credit travels beside the bytes and is never
@@ -28,7 +29,10 @@ from django.utils import timezone
 from kombu.exceptions import OperationalError
 
 from containers.access import get_container
-from containers.models import Container
+from containers.consumers.pending import Pending
+from containers.models import Container, Ending
+from containers.recordings.keeping import Keeping, Unrecorded
+from containers.shells import require_shell
 from containers.tasks import SETTLE_SECONDS, settle_terminal
 from containers.terminals import (
     HostAway,
@@ -39,11 +43,15 @@ from containers.terminals import (
     parse_command,
     terminal_id,
 )
+from controlplane.access.models import User
 from controlplane.lib.errors import GantryError, InvalidArgument
-from controlplane.lib.sockets import NOT_ALLOWED, NOT_SIGNED_IN, NOT_THERE, SignedInConsumer
+from controlplane.lib.sockets import NOT_ALLOWED, NOT_SIGNED_IN, NOT_THERE
 from controlplane.lib.threads import in_thread
-from controlplane.operations.audit import record
+from controlplane.operations import refusals
+from controlplane.operations.audit import about
 from controlplane.operations.models import AuditEntry
+from controlplane.operations.sockets import AuditedConsumer, Reading
+from hosts.rules.errors import RulesBroken
 
 log = logging.getLogger(__name__)
 
@@ -54,9 +62,10 @@ SEEN_SECONDS = 5.0  # how long the exit message may take to be confirmed
 BAD_REQUEST, TAKEN_OVER, REFUSED, AWAY, BROKEN = 4400, 4409, 4422, 4503, 1011
 TOO_FAST = 4429  # keys sent beyond the window
 RIGHT_ENDED = (NOT_SIGNED_IN, NOT_ALLOWED, NOT_THERE)
+ENDINGS = {"exited": Ending.EXITED, "container stopped": Ending.STOPPED}  # of the agent's exit message
 
 
-class TerminalConsumer(SignedInConsumer):
+class TerminalConsumer(AuditedConsumer):
     """`/ws/containers/<pk>/terminal?session=<uuid>&columns=&rows=[&command=&user=][&from=<byte offset>]`.
 
     Without `from` the shell is opened (or, if this session has one, joined); with it, only joined.
@@ -68,10 +77,14 @@ class TerminalConsumer(SignedInConsumer):
     relay: asyncio.Task[None] | None = None
     held = False  # the agent holds a shell of ours that has not ended
     closing: int | None = None
+    ending: Ending | None = None  # of the recording, when the end comes from here
 
     def authorise(self) -> None:
         pk = self.scope["url_route"]["kwargs"]["pk"]
         self.container = get_container(self.scope["user"], pk, "container.exec")
+
+    def is_there(self) -> bool:
+        return Container.objects.filter(pk=self.container.pk).exists()
 
     async def dispatch(self, message: dict[str, Any]) -> None:
         # Channels looks after database connections in a shared thread before every message: not before a key.
@@ -99,21 +112,21 @@ class TerminalConsumer(SignedInConsumer):
             await self.close(BAD_REQUEST)
             return
         self.ident = terminal_id(self.scope["user"], self.container, self.session)
+        self.reading = Reading(self.scope["user"], "container.exec", **about(self.container))
         self.unshown, self.shown = 0, asyncio.Event()
-        self.input: asyncio.Queue[bytes | str] = asyncio.Queue()
-        self.waiting = 0  # bytes in `input`
+        self.input = Pending()
         self.seen = asyncio.Event()
+        self.keeping = Keeping(self._say, self._audit, self._forbid)
         self.relay = asyncio.create_task(self._serve())
 
     async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
         if self.relay is None:
             return
         if bytes_data is not None:
-            self.waiting += len(bytes_data)
-            if self.waiting > 2 * INPUT_WINDOW:
+            if self.input.waiting + len(bytes_data) > 2 * INPUT_WINDOW:
                 await self.close(TOO_FAST)
             else:
-                self.input.put_nowait(bytes_data)
+                self.input.keys(bytes_data)
             return
         try:
             await self._control(json.loads(text_data or ""))
@@ -126,14 +139,15 @@ class TerminalConsumer(SignedInConsumer):
             self.unshown = max(0, self.unshown - max(0, int(order["bytes"])))
             self.shown.set()
         elif kind == "resize":
-            size = {"columns": _cells(order["columns"]), "rows": _cells(order["rows"])}
-            self.input.put_nowait(json.dumps({"type": "resize", **size}))
+            size = _cells(order["columns"]), _cells(order["rows"])
+            self.input.size(*size)
+            self.keeping.resized(*size)
         elif kind == "ping":
             await self._say("pong")
         elif kind == "seen":
             self.seen.set()
         elif kind == "end":
-            await self._end("ended by its user")
+            await self._end("ended by its user", Ending.CLOSED)
         else:
             raise ValueError(kind)
 
@@ -146,13 +160,13 @@ class TerminalConsumer(SignedInConsumer):
             return
         self.relay.cancel()
         await asyncio.gather(self.relay, return_exceptions=True)
-        if not self.held:
-            return
         try:
-            if self.closing in RIGHT_ENDED or await self._right_is_gone():
-                await self._end("ended: the right to it ended")
-            else:
-                left = await self._audit("left; the shell goes on for ten minutes")
+            if not self.held:
+                # Another window took it over, or the browser went before it knew of the shell's end.
+                await self._audit("let go", last=True)
+            elif self.closing in RIGHT_ENDED or await self._right_is_gone():
+                await self._end("ended: the right to it ended", Ending.RIGHT)
+            elif left := await self._audit("left; the shell goes on for ten minutes", last=True):
                 await in_thread(self._settle_later, left)
         except (DatabaseError, TerminalError) as exc:
             log.warning("terminal %s of %s was left as it is: %s", self.ident, self.container, exc)
@@ -176,10 +190,18 @@ class TerminalConsumer(SignedInConsumer):
         """Open or join the shell and carry its bytes until one side ends; say why in the close code."""
         try:
             async with Terminals(self.container.host) as terminals:
-                await self._join(terminals)
+                try:
+                    await self._join(terminals)
+                finally:
+                    # Before a word to this browser, which may be gone: another page of its waits for the recording.
+                    await self.keeping.leave(is_gone=self.held)
         except NotHeld as exc:
             self.held = False
+            await self.keeping.end(Ending.LOST)
             await self._say_and_close("gone", exc, NOT_THERE)
+        except Unrecorded as exc:
+            await self._end("ended: it could not be recorded", Ending.FAILED)
+            await self._say_and_close("refused", exc, REFUSED, state=await self._state())
         except HostAway as exc:
             await self._say_and_close("away", exc, AWAY, since=await self._away_since())
         except TerminalError as exc:
@@ -200,8 +222,9 @@ class TerminalConsumer(SignedInConsumer):
                 if exc.status != 409:
                     raise
                 refusal = exc
+        self.wanted = await self.keeping.wanted(*self._whose(), self.offset or 0)
         try:
-            async with terminals.attached(self.ident, self.offset or 0) as agent:
+            async with terminals.attached(self.ident, self.wanted) as agent:
                 self.held = True
                 if not opened:
                     await self._audit("returned to the shell")
@@ -214,27 +237,43 @@ class TerminalConsumer(SignedInConsumer):
 
     async def _open(self, terminals: Terminals) -> str:
         """Start the shell and write down who did; without that entry there is no shell. What was opened, in words."""
-        await terminals.open(self.ident, self.order)
+        await self._keep_to_rules()
+        command = await terminals.open(self.ident, self.order)
         try:
             what = shlex.join(self.order.command) if self.order.command else "a shell"
             user = f" as {self.order.user}" if self.order.user else ""
             await self._audit(f"opened {what}{user}")
+            await self.keeping.begin(*self._whose(), command)
         except BaseException:
             await terminals.end(self.ident)
             raise
         return what
 
+    def _whose(self) -> tuple[User, Container, str, Order]:
+        return self.scope["user"], self.container, self.ident, self.order
+
+    async def _keep_to_rules(self) -> None:
+        """Raise TerminalError, and write it down, when rules of the environment allow no shell in this container."""
+        try:
+            await require_shell(self.container, self.order.user)
+        except RulesBroken as exc:
+            said = {"detail": exc.told, **about(self.container)}
+            await in_thread(refusals.refused, self.scope["user"], "container.exec", **said)
+            raise TerminalError(exc.message, exc.hint, exc.status) from exc
+
     async def _carry(self, terminals: Terminals, agent: aiohttp.ClientWebSocketResponse) -> None:
         keys = asyncio.create_task(self._to_agent(agent))
         try:
-            exit_message = await self._to_browser(agent)
+            exit_message = await self._until_over(agent)
         finally:
             keys.cancel()
             await asyncio.gather(keys, return_exceptions=True)
         self.held = False
         if exit_message is None:
+            await self.keeping.leave(is_gone=False)  # before the close: another page waits for the recording
             await self.close(TAKEN_OVER)
             return
+        await self.keeping.end(self.ending or ENDINGS.get(exit_message["reason"], Ending.LOST), exit_message["code"])
         await self._say("exit", **exit_message, state=await self._state())
         # Held until the browser has it: one that dropped off just now comes back and is told then.
         try:
@@ -242,25 +281,49 @@ class TerminalConsumer(SignedInConsumer):
         except TimeoutError:
             return
         if await terminals.end(self.ident):
-            await self._audit(_ending(exit_message))
+            await self._audit(_ending(exit_message), last=True)
         await self.close(1000)
+
+    async def _until_over(self, agent: aiohttp.ClientWebSocketResponse) -> dict[str, Any] | None:
+        """As `_to_browser`, which may stand still in output for a browser that is gone when another takes over."""
+        output = asyncio.create_task(self._to_browser(agent))
+        succeeded = asyncio.create_task(self.keeping.succeeded.wait())
+        try:
+            await asyncio.wait((output, succeeded), return_when=asyncio.FIRST_COMPLETED)
+            return output.result() if output.done() else None
+        finally:
+            output.cancel()
+            succeeded.cancel()
+            await asyncio.gather(output, succeeded, return_exceptions=True)
 
     async def _to_browser(self, agent: aiohttp.ClientWebSocketResponse) -> dict[str, Any] | None:
         """Output, as far as it is being shown. The exit message, or None when another took the terminal over."""
+        shown = self.offset or 0  # bytes of output the browser has
+        position = 0  # of what the agent sends next, which the recording may need from before
         while True:
             message = await agent.receive()
             if message.type is aiohttp.WSMsgType.BINARY:
+                self.keeping.output(position, message.data)
+                await self.keeping.room()
+                fresh = message.data[max(0, shown - position) :]
+                position += len(message.data)
+                if not fresh:
+                    continue
                 while self.unshown >= OUTPUT_WINDOW:
                     self.shown.clear()
                     await self.shown.wait()
-                self.unshown += len(message.data)
-                await self.send(bytes_data=message.data)
+                self.unshown += len(fresh)
+                await self.send(bytes_data=fresh)
             elif message.type is aiohttp.WSMsgType.TEXT:
                 control = json.loads(message.data)
                 if control["type"] == "exit":
                     return {"code": control["code"], "reason": control["reason"]}
                 if control["type"] == "replay":
-                    await self._say("replay", **{"from": control["from"], "to": control.get("to", control["from"])})
+                    position = control["from"]
+                    if not self.wanted <= position <= shown:  # the agent has not what was asked for
+                        shown = position
+                    await self.keeping.join(position)
+                    await self._say("replay", **{"from": shown, "to": max(shown, control.get("to", shown))})
             elif agent.close_code == TAKEN_OVER:
                 return None
             else:
@@ -271,12 +334,14 @@ class TerminalConsumer(SignedInConsumer):
         took = 0
         try:
             while True:
-                item = await self.input.get()
-                if isinstance(item, str):
-                    await agent.send_str(item)
+                item = await self.input.next()
+                if isinstance(item, tuple):
+                    columns, rows = item
+                    await agent.send_json({"type": "resize", "columns": columns, "rows": rows})
                     continue
                 await agent.send_bytes(item)
-                self.waiting -= len(item)
+                self.keeping.typed(item)
+                self.input.took(item)
                 took += len(item)
                 if took >= TOOK_EVERY:
                     await self._say("took", bytes=took)
@@ -284,17 +349,26 @@ class TerminalConsumer(SignedInConsumer):
         except (aiohttp.ClientError, OSError) as exc:
             log.debug("terminal %s: keys: %s", self.ident, exc)  # the reading side finds the same and says so
 
-    async def _end(self, why: str) -> None:
-        """End the shell on its host."""
-        self.held = False
+    async def _end(self, why: str, ending: Ending) -> None:
+        """End the shell on its host. While that is out of contact the shell goes on, and with it its recording."""
+        was_held, self.held = self.held, False
+        self.ending = ending
         async with Terminals(self.container.host) as terminals:
             try:
                 ended = await terminals.end(self.ident)
             except HostAway as exc:
                 log.warning("terminal %s could not be ended: %s", self.ident, exc)
-                ended = False
+                self.held = was_held
+                return
+        await self.keeping.end(ending)
         if ended:
-            await self._audit(why)
+            await self._audit(why, last=True)
+
+    async def _forbid(self, words: str) -> None:
+        """The recording had to stop, and the settings allow no shell without one."""
+        await self._end(f"ended: it could not be recorded any more: {words}", Ending.FAILED)
+        why = TerminalError(f"The shell was closed, as it could not be recorded any more: {words}.")
+        await self._say_and_close("refused", why, REFUSED, state=await self._state())
 
     # --- What the browser and the audit trail are told ---
 
@@ -324,18 +398,10 @@ class TerminalConsumer(SignedInConsumer):
             away = found.host.state_since
         return away.isoformat()
 
-    async def _audit(self, detail: str) -> AuditEntry:
-        return await in_thread(
-            record,
-            self.scope["user"],
-            "container.exec",
-            target_kind="container",
-            target_id=self.container.engine_id,
-            target_name=self.container.name,
-            host_name=self.container.host.name,
-            detail=f"{detail} (terminal {self.ident[:8]})",
-            ip=(self.scope.get("client") or [None])[0],
-        )
+    async def _audit(self, detail: str, *, last: bool = False) -> AuditEntry | None:
+        """An entry at the beginning or, `last`, at the end of what this browser saw of the shell."""
+        detail = f"{detail} (terminal {self.ident[:8]})"
+        return await self.reading.ended(detail) if last else await self.reading.began(detail)
 
 
 def _cells(value: Any) -> int:

@@ -9,7 +9,7 @@ from django.test import Client
 from django.utils import timezone
 
 from containers.models import Container
-from controlplane.access.models import Role, User
+from controlplane.access.models import Standing, User
 from controlplane.operations.models import Operation, State
 from hosts.models import Host, HostState
 
@@ -22,7 +22,7 @@ def container(db: None) -> Container:
 
 @pytest.fixture
 def signed_in(client: Client, db: None) -> Client:
-    client.force_login(User.objects.create(username="ada", role=Role.ADMINISTRATOR))
+    client.force_login(User.objects.create(username="ada", standing=Standing.ADMINISTRATOR))
     return client
 
 

@@ -366,7 +366,8 @@ def test_a_repetition_after_a_dead_worker_makes_no_second_container(
 ) -> None:
     operation = sent(client, host, image=busybox_loaded(engine), name=name, command="sleep 60")
     first = operation.result["container_id"]
-    Operation.objects.filter(pk=operation.pk).update(state=State.QUEUED, result={})
+    written = {each: operation.result[each] for each in ("mark", "judged_image")}  # before it was created
+    Operation.objects.filter(pk=operation.pk).update(state=State.QUEUED, result=written)
     operation = run(Operation.objects.get(pk=operation.pk))
     assert (operation.state, operation.error) == (State.SUCCEEDED, "")
     assert operation.result["container_id"] == first
