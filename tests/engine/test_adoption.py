@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.cgroups import groups_of
 from tests.support.engines import Native
 from tests.support.images import busybox
 from tests.support.waiting import eventually
@@ -124,7 +125,7 @@ def test_killed_at_any_moment_of_a_containers_life_it_leaves_nothing_behind(engi
     eventually(lambda: not list((engine.root / "containers").iterdir()))
     eventually(lambda: str(engine.root / "containers") not in Path("/proc/self/mountinfo").read_text())
     assert not list((engine.run_folder / "runtime").iterdir())
-    assert not [path for each in made for path in Path("/sys/fs/cgroup").glob(f"*/gantry/{each}")]
+    assert not [path for each in made for path in groups_of(each)]
     assert not list((engine.run_folder / "netns").iterdir())
     eventually(lambda: not processes_of(engine), what="no process is left")
 

@@ -271,11 +271,12 @@ def test_who_rests_is_not_healthy(engine: EngineProcess, image: str) -> None:
         found: dict[str, Any] = inspected(engine, name)["State"]["Health"]
         return found
 
-    check = {"Test": ["CMD", "true"], "Interval": 100_000_000}
+    check = {"Test": ["CMD", "test", "-e", "/ok"], "Interval": 100_000_000, "Retries": 1000}
     with made(engine, image, "sleep", "1000", Healthcheck=check) as name:
         assert inspected(engine, name)["State"].get("Health") is None
         engine.expect("POST", f"/containers/{name}/start")
         assert health()["Status"] == "starting"
+        engine.cli("exec", name, "touch", "/ok")
         eventually(lambda: health()["Status"] == "healthy")
         engine.expect("POST", f"/containers/{name}/pause")
         assert (health()["Status"], health()["FailingStreak"]) == ("unhealthy", 0)
@@ -350,7 +351,7 @@ def test_mounts_are_handed_on_as_a_bind_asks(
     with made(engine, image, "sh", "-c", script, HostConfig=host) as name:
         engine.expect("POST", f"/containers/{name}/start")
         assert inspected(engine, name)["Mounts"][0]["Propagation"] == mode
-        eventually(lambda: "mark" in engine.cli("exec", name, "ls", "/data/inside"))
+        eventually(lambda: "mark" in engine.cli("exec", name, "sh", "-c", "ls /data/inside || true"))
         subprocess.run(["mount", "-t", "tmpfs", "below", str(shared_folder / "below")], check=True)
         (shared_folder / "below" / "mark").write_text("")
         assert (engine.cli("exec", name, "ls", "/data/below") == "mark\n") is inwards

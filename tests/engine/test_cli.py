@@ -196,7 +196,7 @@ def test_logs_follow_tail_and_timestamps(engine: Native, name: str) -> None:
 
 def test_top_stats_and_inspect(engine: Native, name: str) -> None:
     engine.cli("run", "-d", "--name", name, "--memory", "64m", IMAGE, "sleep", "1000")
-    assert "sleep 1000" in engine.cli("top", name)
+    eventually(lambda: "sleep 1000" in engine.cli("top", name), what="its process has become the program")
     assert lines(engine.cli("top", name, "-o", "pid,comm"))[1].split()[1] == "sleep"
     used = engine.cli("stats", "--no-stream", "--format", "{{.Name}}|{{.MemUsage}}|{{.PIDs}}", name)
     assert used.startswith(f"{name}|")
@@ -239,7 +239,9 @@ def test_info_version_and_disk_use(engine: Native) -> None:
 
 
 def test_stop_start_restart_kill_pause_rename_update_wait(engine: Native, name: str) -> None:
-    engine.cli("run", "-d", "--name", name, IMAGE, "sh", "-c", "trap 'exit 5' TERM; while :; do usleep 20000; done")
+    script = "trap 'exit 5' TERM; echo set; while :; do usleep 20000; done"
+    engine.cli("run", "-d", "--name", name, IMAGE, "sh", "-c", script)
+    eventually(lambda: engine.cli("logs", name) == "set\n", what="the trap is set")
     state = ("inspect", "-f", "{{.State.Status}} {{.State.ExitCode}}", name)
     engine.cli("stop", name)
     assert engine.cli(*state) == "exited 5\n"
@@ -272,8 +274,8 @@ def test_exec_in_all_its_forms(engine: Native, name: str) -> None:
     assert docker(engine, "exec", name, "no-such").returncode == 126
     with terminal(engine, "exec", "-it", name, "sh") as shell:
         shell.until("# ")
-        shell.type("stty size; exit 6\n")
-        shell.until("24 80")
+        eventually(lambda: _size(shell) == "24 80")  # Docker's command line tells it after the start
+        shell.type("exit 6\n")
         assert shell.ended() == 6
     engine.cli("exec", "-d", name, "touch", "/tmp/detached")
     eventually(lambda: docker(engine, "exec", name, "test", "-e", "/tmp/detached").returncode == 0)
@@ -362,8 +364,8 @@ def test_networks_by_name(engine: Native, name: str) -> None:
         assert network in engine.cli("network", "ls", "--filter", "label=a=b", "--format", "{{.Name}}")
         engine.cli("run", "-d", "--name", name, "--network", network, "--network-alias", "web", IMAGE, "httpd", "-f")
         for wanted in (name, "web"):
-            looked = engine.cli("run", "--rm", "--network", network, IMAGE, "ping", "-c", "1", "-W", "5", wanted)
-            assert "1 packets received" in looked
+            ping = ("run", "--rm", "--network", network, IMAGE, "ping", "-c", "1", "-W", "5", wanted)
+            eventually(lambda ping=ping: b"1 packets received" in docker(engine, *ping).stdout, timeout=20)
         assert name in engine.cli("network", "inspect", "-f", "{{json .Containers}}", network)
         assert docker(engine, "network", "rm", network).returncode == 1
         engine.cli("network", "connect", "bridge", name)

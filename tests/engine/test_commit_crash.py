@@ -14,7 +14,7 @@ from tests.engine.test_store_crash import is_empty, killed_everywhere
 from tests.engine.test_store_crash import root as root  # the fixture: a store with FIRST as app:1
 from tests.support.counts import count
 
-pytestmark = [pytest.mark.root, pytest.mark.timeout(count(180, 1800))]
+pytestmark = [pytest.mark.root, pytest.mark.timeout(count(600, 1800))]
 STORE = "tests.engine.test_store_crash"
 
 

@@ -11,7 +11,7 @@ from tests.support.counts import count
 from tests.support.engines import Native
 from tests.support.images import TestImage
 
-pytestmark = [pytest.mark.root, pytest.mark.timeout(count(180, 1800))]
+pytestmark = [pytest.mark.root, pytest.mark.timeout(count(600, 1800))]
 
 ROUNDS = count(150, 2000)
 """Of five requests each."""

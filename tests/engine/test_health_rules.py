@@ -85,7 +85,7 @@ async def test_checks_run_while_the_container_does_and_events_tell_of_changes():
     async def save(_):
         saved.append(container.state.health)
 
-    health = Health(events, lambda _: container, save, execute)
+    health = Health(events, lambda _: container, save, execute, lambda _: True)
     health.begin(container)
     assert container.state.health == "starting"
     runner = asyncio.create_task(health.run())
@@ -100,3 +100,22 @@ async def test_checks_run_while_the_container_does_and_events_tell_of_changes():
     runner.cancel()
     await health.close()
     assert not health._tasks
+
+
+async def test_a_check_that_dies_with_its_container_is_not_judged():
+    container, events, saved, checked = container_with(Interval=1_000_000, Retries=1), Events(), [], asyncio.Event()
+
+    async def execute(*_):
+        checked.set()
+        return 137, ""
+
+    async def save(_):
+        saved.append(container.state.health)
+
+    health = Health(events, lambda _: container, save, execute, lambda _: False)
+    health.begin(container)
+    health.resume([container])
+    (task,) = health._tasks.values()
+    await asyncio.wait_for(checked.wait(), 5)
+    await asyncio.wait_for(task, 5)
+    assert (container.state.health, container.state.health_failing, saved) == ("starting", 0, [])

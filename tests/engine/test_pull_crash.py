@@ -15,7 +15,7 @@ from tests.engine.test_store_crash import root as root  # the fixture: a store w
 from tests.support.counts import count
 from tests.support.registry import Registry
 
-pytestmark = [pytest.mark.root, pytest.mark.registry, pytest.mark.timeout(count(180, 1800))]
+pytestmark = [pytest.mark.root, pytest.mark.registry, pytest.mark.timeout(count(600, 1800))]
 STORE = "tests.engine.test_store_crash"
 
 

@@ -7,6 +7,7 @@ import os
 import subprocess
 import tarfile
 import tempfile
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -18,7 +19,7 @@ from gantry_agent.engine.layers.child import Child
 from gantry_agent.engine.layers.content import Files, FolderFiles, Node, pieces
 from gantry_agent.engine.layers.extract import Limits
 from gantry_agent.engine.layers.spool import SpoolFiles
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as some
 
 from tests.engine.tars import entry, folder, hard_link, symlink, tar_of
@@ -68,7 +69,7 @@ async def both(tar: bytes, place: Path) -> tuple[str, str]:
     )
 
 
-def told(files: Files, node: Node, groups: dict[object, int]) -> tuple[Any, ...]:
+def told(files: Files, node: Node) -> tuple[Any, ...]:
     content = digest = b""
     if node.is_file:
         with files.open(node) as file:
@@ -76,21 +77,23 @@ def told(files: Files, node: Node, groups: dict[object, int]) -> tuple[Any, ...]
         with files.open(node) as file:
             digest = file.digest()
         assert digest == hashlib.sha256(content).digest()
-    same = groups.setdefault(node.same, len(groups)) if node.same and node.is_file else -1
     size, mtime = (0, 0) if node.is_folder else (len(content), node.mtime)
-    return node.path, oct(node.mode), node.uid, node.gid, node.rdev, size, mtime, node.link, content, same
+    return node.path, oct(node.mode), node.uid, node.gid, node.rdev, size, mtime, node.link, content
 
 
 def tree(files: Files, path: bytes = b"") -> list[tuple[Any, ...]]:
+    """What there is, and with what has several names which of them are one file: no two of them, -1."""
+    found = [(told(files, node), node.same if node.is_file else None) for node in files.walk(path)]
+    names = Counter(same for _, same in found if same)
     groups: dict[object, int] = {}
-    return [told(files, node, groups) for node in files.walk(path)]
+    return [(*what, groups.setdefault(same, len(groups)) if names[same] > 1 else -1) for what, same in found]
 
 
 def looked_up(files: Files, path: bytes) -> Any:
     """What a path leads to, links followed, and the names in it; the system's number where it leads nowhere."""
     try:
         node = files.find(path)
-        return (*told(files, node, {})[:-1], files.names(path) if node.is_folder else [])
+        return (*told(files, node), files.names(path) if node.is_folder else [])
     except OSError as error:
         return error.errno
 
@@ -105,6 +108,7 @@ def paths() -> Iterator[bytes]:
 
 @settings(max_examples=count(40, 400), deadline=None)
 @given(some.lists(members(), max_size=12))
+@example([entry("a", b"1"), hard_link("b", "a"), entry("a", b"2")])  # of one file with two names, one is left
 def test_a_spool_is_what_unpacking_gives(entries: list[tuple[tarfile.TarInfo, bytes]]) -> None:
     with tempfile.TemporaryDirectory() as place:
         there = Path(place)

@@ -20,7 +20,7 @@ from tests.engine.stores import contents, put
 from tests.support.counts import count
 from tests.support.images import TestImage, make_tar
 
-pytestmark = [pytest.mark.root, pytest.mark.timeout(count(180, 1800))]
+pytestmark = [pytest.mark.root, pytest.mark.timeout(count(600, 1800))]
 HERE = __name__
 MOST = 9  # points of one work in a usual run
 

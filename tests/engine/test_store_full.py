@@ -11,7 +11,8 @@ from gantry_agent.engine.images.removal import remove_image
 
 from tests.conftest import need
 from tests.engine.stores import contents, opened, put
-from tests.support.images import TestImage, make_tar
+from tests.support.images import TestImage, busybox, busybox_why_not, make_tar
+from tests.support.small_disk import SmallDisk
 from tests.support.waiting import eventually_async
 
 pytestmark = pytest.mark.root
@@ -53,6 +54,20 @@ async def test_a_full_disk_is_told_and_given_back(small_disk: Path, size: int) -
         assert [image.repo_tags for image in engine.store.images.all()] == [["kept:1"]]
         await put(engine, image_of(ROOM // 5).archive("fits:1"))
         assert await engine.store.check() == []
+
+
+def test_whatever_meets_a_full_disk_is_told_so() -> None:
+    need(SmallDisk.why_not(), busybox_why_not())
+    with SmallDisk() as engine:
+        engine.load(busybox().archive("base:1"))
+        one = engine.expect("POST", "/containers/create", {"Image": "base:1", "Cmd": ["true"]})["Id"]
+        with pytest.raises(OSError, match="No space left"):
+            fill(engine.root / "rest")
+        status, answer = engine.request("POST", f"/containers/{one}/start")
+        assert status == 500
+        assert "No space left on device" in answer["message"]
+        (engine.root / "rest").unlink()
+        assert engine.request("POST", f"/containers/{one}/start")[0] == 204
 
 
 async def test_an_image_can_be_removed_from_a_full_disk(small_disk: Path) -> None:

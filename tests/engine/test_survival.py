@@ -123,10 +123,15 @@ async def test_streams_health_and_execs_go_on(native: Native) -> None:
     check = {"Test": ["CMD-SHELL", "cat /ok"], "Interval": 50_000_000, "Retries": 1}
     container = start(native, "read x; echo got $x; read y", OpenStdin=True, Healthcheck=check)
     eventually(lambda: inspect(native, container)["State"]["Health"]["Status"] == "unhealthy")
-    made = native.expect("POST", f"/containers/{container}/exec", {"Cmd": ["sh", "-c", "sleep 0.4; touch /ok; exit 6"]})
+    made = native.expect(
+        "POST",
+        f"/containers/{container}/exec",
+        {"Cmd": ["sh", "-c", "while ! test -e /told; do usleep 20000; done; touch /ok; exit 6"]},
+    )
     native.expect("POST", f"/exec/{made['Id']}/start", {"Detach": True})
     native.kill()
     native.start()
+    native.cli("exec", container, "touch", "/told")
     eventually(lambda: native.expect("GET", f"/exec/{made['Id']}/json")["ExitCode"] == 6, what="the exec's exit code")
     eventually(lambda: inspect(native, container)["State"]["Health"]["Status"] == "healthy", what="checks go on")
     query = {"stream": True, "stdin": True, "stdout": True}

@@ -266,8 +266,8 @@ def test_a_user_list_that_never_ends_holds_up_nothing(engine: EngineProcess) -> 
         image = load(engine, links={"etc/passwd": target})
         began = time.monotonic()
         attempt(engine, image, "id", User="ghost")
-        assert time.monotonic() - began < 10, target
-        assert engine.request("GET", "/_ping", timeout=2)[0] == 200
+        assert time.monotonic() - began < 60, target
+        assert engine.request("GET", "/_ping", timeout=20)[0] == 200
 
 
 MASKED = ("/proc/kcore", "/proc/keys", "/proc/timer_list", "/proc/sched_debug", "/proc/latency_stats")

@@ -242,6 +242,7 @@ async def _give_up(target: Path) -> None:
 async def test_workers_start_again_after_their_nursery_died(tmp_path: Path) -> None:
     for number in range(3):
         await unpack(tar_of([entry("a")]), tmp_path / str(number))
+        assert (tmp_path / str(number) / "a").is_file()
         [nursery] = [each for each in psutil.Process().children() if "nursery" in " ".join(each.cmdline())]
         nursery.kill()
 

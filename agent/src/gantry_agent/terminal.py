@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 ABANDONED_AFTER = 600.0  # seconds without an attacher until the command is ended
 LEAD = 128 * 1024  # bytes the command may print ahead of a slow attacher
-STOP_WATCH = 2.0  # seconds in which a killed command's container is expected to be seen stopped
+STOP_WATCH = 5.0  # seconds in which a killed command's container is expected to be seen stopped
 KILL_PATIENCE = 2.0  # seconds between the ways of ending a command, from polite to final
 KILLED = {129, 137, 143}  # exit codes of a command that died with its container
 TAKEN_OVER = 4409  # close code: another browser attached
@@ -145,10 +145,11 @@ class Terminal:
         """Output to the attacher, at its pace; the exit message at the end."""
         while self.attacher is ws:
             self.changed.clear()
-            while data := self.scrollback.read(self.cursor):
+            if data := self.scrollback.read(self.cursor):
                 self.cursor += len(data)
                 await ws.send_bytes(data)
                 self.drained.set()
+                continue  # the cursor may be another attacher's by now
             if self.ended is not None:
                 await ws.send_str(json.dumps(self.ended))
                 return

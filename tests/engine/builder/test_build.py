@@ -1,5 +1,6 @@
 """What a build makes, and what it says meanwhile."""
 
+import asyncio
 import io
 import json
 import os
@@ -10,7 +11,9 @@ import docker
 import pytest
 
 from tests.engine.builder.building import BASE, build
+from tests.engine.fake_registry import FakeRegistry
 from tests.support.engines import Native
+from tests.support.images import TestImage, busybox
 
 pytestmark = pytest.mark.root
 
@@ -117,6 +120,41 @@ def test_triggers_of_the_base_are_carried_out(engine: Native) -> None:
     assert "# Executing 2 build triggers" in built.text
     assert "pulled the trigger" in built.text
     assert not config(engine, built.image).get("OnBuild")
+
+
+def test_triggers_copy_from_stages_that_nothing_else_needs(engine: Native) -> None:
+    """As Docker, which builds every stage up to the target. Others are skipped all the same."""
+    build(engine, f"FROM {BASE}\nONBUILD COPY --from=builder /made /made\n", t="copies:1")
+    stages = f"FROM {BASE} AS broken\nRUN false\nFROM {BASE} AS builder\nRUN echo of the builder > /made\n"
+    built = build(engine, f"{stages}FROM copies:1\nRUN cat /made > /read\n")
+    assert said(engine, built.image, "cat", "/read") == "of the builder\n"
+    steps = [line for line in built.text.splitlines() if line.startswith("Step ")]
+    assert [line.split()[1] for line in steps] == [f"{number}/4" for number in range(1, 5)]
+    assert "RUN false" not in built.text
+
+
+async def test_triggers_of_a_base_that_is_pulled_have_their_stages_built_then(engine: Native) -> None:
+    """The stage has more to say than is kept: it is heard before the one that waits for it and spoke before."""
+    config = {**busybox().config, "OnBuild": ["COPY --from=0 /made /made"]}
+    async with FakeRegistry() as registry:
+        base = registry.add(TestImage(busybox().layers, config), "triggers", "1")
+        dockerfile = (
+            f"FROM {BASE}\nRUN yes from the builder | head -c 2000000; echo; echo end > /made\n"
+            f"FROM {base} AS middle\nENV A=1\nFROM middle\nENV B=1\n"
+        )
+        built = await asyncio.to_thread(build, engine, dockerfile, nocache=1)
+    assert said(engine, built.image, "cat", "/made") == "end\n"
+    marks = [f"FROM {base}", "# Executing 1 build trigger", "RUN yes", "from the builder", "ENV A=1", "ENV B=1"]
+    places = [built.text.index(each) for each in marks]
+    assert places == sorted(places)
+
+
+def test_a_mount_names_no_stage_by_its_index(engine: Native) -> None:
+    """As BuildKit: only COPY does."""
+    build(engine, f"FROM {BASE}\nRUN echo of the image > /which\n", t="0:latest")
+    stage = f"FROM {BASE}\nRUN echo of the stage > /which\n"
+    built = build(engine, f"{stage}FROM {BASE}\nRUN --mount=from=0,target=/m cat /m/which\n", nocache=1)
+    assert "of the image" in built.text, built.error
 
 
 def test_arguments_are_seen_by_run_told_in_history_and_not_in_the_image(engine: Native) -> None:

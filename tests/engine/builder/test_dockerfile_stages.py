@@ -135,6 +135,42 @@ def test_triggers_of_a_base_image_know_the_stages() -> None:
     assert [(each.stage, each.image) for each in needs] == [(0, "")]
 
 
+def planned_on(trigger: str, text: str) -> Plan:
+    """The plan of a file whose image `base` has that trigger."""
+    triggers = [parse_trigger(trigger)]
+    return plan(parse(text), {}, "", lambda linked: triggers if linked.base.image == "base" else ())
+
+
+def test_what_triggers_of_a_base_take_is_needed_and_waited_for() -> None:
+    text = "FROM a AS tools\nFROM tools AS config\nFROM base AS unused\nFROM b AS other\nFROM base\n"
+    found = planned_on("COPY --from=config /x /y", text)
+    assert found.waits == {0: set(), 1: {0}, 4: {1}}
+    found = planned_on("RUN --mount=from=nginx,target=/x y", "FROM a\nFROM base\n")
+    assert (found.order, found.linked[1].images) == ((1,), {"base", "nginx"})
+
+
+def test_triggers_of_a_stage_take_part_where_they_are_pulled() -> None:
+    text = "FROM a AS x\nFROM b AS y\nONBUILD COPY --from=x /x /y\nFROM y AS z\nFROM z\n"
+    assert planned(text).waits == {0: set(), 1: set(), 2: {0, 1}, 3: {2}}
+    assert planned(text, "y").order == (1,)
+
+
+@pytest.mark.parametrize(
+    ("trigger", "message"),
+    [
+        ("COPY --from=1 /x /y", "circular dependency detected on stage: own"),
+        ("COPY --from=own /x /y", "circular dependency detected on stage: own"),
+        ("RUN --mount=from=own,target=/x y", "circular dependency detected on stage: own"),
+        ("COPY --from=3 /x /y", "invalid stage index 3: the last one is 2"),
+        ("COPY --from=2 /x /y", 'cannot copy from stage "later", it needs to be defined before current stage "own"'),
+    ],
+)
+def test_triggers_that_take_from_no_stage_above_are_refused(trigger: str, message: str) -> None:
+    with pytest.raises(DockerfileError) as caught:
+        planned_on(trigger, "FROM a\nFROM base AS own\nFROM own AS later\n")
+    assert (caught.value.place.file, caught.value.place.line, caught.value.text) == ("ONBUILD", 1, message)
+
+
 def test_a_chain_longer_than_the_stack_is_walked() -> None:
     text = "FROM a AS s0\n" + "".join(f"FROM a AS s{i + 1}\nCOPY --from=s{i} b c\n" for i in range(3000))
     assert len(planned(text).order) == 3001

@@ -2,38 +2,21 @@
 
 import json
 import os
+import re
+import tarfile
 from pathlib import Path
 
 import pytest
 
-from tests.engine.builder.building import BASE, Background, build, send
+from tests.engine.builder.building import BASE, Background, Built, build, context, send
+from tests.engine.builder.leavings import nothing_left, settled
 from tests.engine.tars import entry, hard_link, symlink, tar_of
 from tests.support.engines import Native, unique
 from tests.support.images import busybox
+from tests.support.unixhttp import UnixConnection
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.root
-
-
-def left(engine: Native) -> dict[str, object]:
-    """What a build could leave behind."""
-    return {
-        "images": sorted(each["Id"] for each in engine.expect("GET", "/images/json")),
-        "containers": [each["Id"] for each in engine.expect("GET", "/containers/json", all="true")],
-        "tmp": sorted(each.name for each in (engine.root / "tmp").iterdir()),
-        "secrets": sorted(each.name for each in engine.run_folder.glob("secrets/*")),
-        "mounts": Path("/proc/self/mountinfo").read_text().count(str(engine.root) + "/"),
-    }
-
-
-def settled(engine: Native) -> dict[str, object]:
-    """What is there once the folders of builds before are deleted, which happens after their answers."""
-    eventually(lambda: not left(engine)["tmp"], what="earlier builds are tidied up")
-    return left(engine)
-
-
-def nothing_left(engine: Native, before: dict[str, object]) -> None:
-    eventually(lambda: left(engine) == before, what=f"nothing is left; {left(engine)} and before {before}")
 
 
 @pytest.mark.parametrize(
@@ -64,6 +47,21 @@ def test_what_is_wrong_is_told_with_its_place(engine: Native, dockerfile: str, s
     assert built.status == status, built.error
     for word in words:
         assert word in built.error, built.error
+    nothing_left(engine, before)
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("0", "circular dependency detected on stage: stage-0"),
+        ("1", "invalid stage index 1: the last one is 0"),
+    ],
+)
+def test_triggers_that_copy_from_themselves_or_nothing_are_refused(engine: Native, source: str, message: str) -> None:
+    build(engine, f"FROM {BASE}\nONBUILD COPY --from={source} /a /b\n", t="lost:1")
+    before = settled(engine)
+    built = build(engine, "FROM lost:1\n")
+    assert (built.status, built.error) == (400, f"ONBUILD: dockerfile parse error on line 1: {message}")
     nothing_left(engine, before)
 
 
@@ -117,6 +115,40 @@ def test_a_flood_of_output_grows_neither_the_engine_nor_stops_it(engine: Native)
     assert int(peak) < 200_000, "kB"
 
 
+@pytest.mark.timeout(600)
+def test_five_gigabytes_of_output_are_refused_with_their_place(engine: Native) -> None:
+    """Far more than can be passed on while it is printed. Read bit by bit: it need not be in memory here either."""
+    assert engine.process
+    before = settled(engine)
+    connection = UnixConnection(engine.socket, 120)
+    dockerfile = f"FROM {BASE}\nRUN yes 0123456789 | head -c 5000000000\n"
+    connection.request("POST", "/build", context({"Dockerfile": dockerfile}))
+    response, end = connection.getresponse(), b""
+    while data := response.read(1 << 20):
+        end = (end + data)[-1000:]
+    connection.close()
+    error = json.loads(end.splitlines()[-1])["error"]
+    assert error.startswith("Dockerfile:2: RUN: the command prints faster than it can be passed on")
+    nothing_left(engine, before)
+    peak = Path(f"/proc/{engine.process.pid}/status").read_text().partition("VmHWM:")[2].split()[0]
+    assert int(peak) < 200_000, "kB"
+
+
+@pytest.mark.timeout(600)
+def test_a_kept_container_that_printed_too_much_is_stopped(engine: Native) -> None:
+    before = str(settled(engine)["containers"])
+    connection = UnixConnection(engine.socket, 120)
+    connection.request("POST", "/build?rm=0", context({"Dockerfile": f"FROM {BASE}\nRUN yes 0123456789\n"}))
+    response, end = connection.getresponse(), b""
+    while data := response.read(1 << 20):
+        end = (end + data)[-1000:]
+    connection.close()
+    assert b"prints faster than it can be passed on" in end
+    kept = [each for each in engine.expect("GET", "/containers/json", all="true") if each["Id"] not in before]
+    assert [each["State"] for each in kept] == ["exited"]
+    engine.expect("DELETE", f"/containers/{kept[0]['Id']}")
+
+
 @pytest.mark.parametrize("path", ["../../etc/shadow", "/../etc/shadow", "a/../../../etc/shadow"])
 def test_the_context_is_not_left_by_dots(engine: Native, path: str) -> None:
     assert "outside the build context" in build(engine, f"FROM {BASE}\nCOPY {path} /x\n", {"a/f": ""}).error
@@ -143,6 +175,29 @@ def test_links_in_the_context_lead_nowhere_else(engine: Native, tmp_path: Path) 
     built = send(engine, tar_of(members))
     assert "no such file" in built.error
     assert "secret" not in built.text
+
+
+@pytest.mark.parametrize("kind", [tarfile.BLKTYPE, tarfile.CHRTYPE, tarfile.FIFOTYPE])
+def test_a_device_in_the_context_is_no_way_to_the_hosts(engine: Native, kind: bytes) -> None:
+    """The disk that the host's root is on. A folder is copied with the nodes in it, as Docker copies it."""
+    disk = os.stat("/").st_dev
+    node = entry("node", type=kind, mode=0o666, devmajor=os.major(disk), devminor=os.minor(disk))
+
+    def built(*lines: str) -> Built:
+        return send(engine, tar_of([entry("Dockerfile", "\n".join((f"FROM {BASE}", *lines)).encode()), node]))
+
+    for word in ("COPY", "ADD"):
+        assert built(f"{word} node /x").error == f"Dockerfile:2: {word}: node is neither a file nor a folder"
+    if kind != tarfile.FIFOTYPE:
+        refused = re.compile("not permitted|Permission denied")
+        opens = "dd of=/dev/null count=1"
+        found = built(f"RUN --mount=type=bind,target=/c {opens} if=/c/node")
+        assert found.error.startswith("Dockerfile:2: RUN: ")
+        assert refused.search(found.text), found.text
+        found = built("COPY . /all/", f"RUN {opens} if=/all/node")
+        assert found.error.startswith("Dockerfile:3: RUN: ")
+        assert refused.search(found.text), found.text
+    assert "is no file" in send(engine, tar_of([entry("Dockerfile", type=kind)])).error
 
 
 def test_a_context_cannot_write_beside_itself(engine: Native, tmp_path: Path) -> None:
@@ -189,6 +244,7 @@ def test_secrets_are_seen_by_their_step_alone(engine: Native) -> None:
     saved = engine.folder / "saved.tar"
     engine.cli("save", "-o", str(saved), built.image)
     needle = secret.encode()
+    settled(engine)
     for path in (saved, engine.log, *(each for each in engine.root.rglob("*") if each.is_file())):
         assert needle not in path.read_bytes(), path
     assert not any(needle in _read(path) for path in engine.run_folder.rglob("*") if path.is_file())

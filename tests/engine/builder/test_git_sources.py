@@ -11,6 +11,7 @@ import pytest
 
 from tests.conftest import need
 from tests.engine.builder.building import BASE, Built, build, send
+from tests.engine.builder.leavings import settled
 from tests.engine.builder.repositories import GitServer, Repository
 from tests.support.engines import Native, unique
 from tests.support.images import busybox, busybox_why_not
@@ -302,6 +303,7 @@ def test_a_private_repository_opens_to_a_token_or_a_login_which_nobody_sees_afte
     assert wrong.error
     saved = engine.folder / "saved.tar"
     engine.cli("save", "-o", str(saved), built.image)
+    settled(engine)
     for path in (saved, engine.log, *(each for each in engine.root.rglob("*") if each.is_file())):
         assert token.encode() not in path.read_bytes(), path
     assert token not in shown

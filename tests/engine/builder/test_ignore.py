@@ -208,8 +208,7 @@ def test_any_text_is_rules_or_refused(text: str) -> None:
         ignore = Ignore.parse(text)
     except InvalidArgument:
         return
-    ignore.excludes("a/b/c")
-    ignore.may_skip_folder("a/b")
+    assert ignore.excludes("a/b/c") or not ignore.may_skip_folder("a/b")
 
 
 def test_a_path_costs_its_length() -> None:

@@ -17,7 +17,8 @@
   "max-layer-ratio": 200,                              bytes that may come out of a compressed one, beyond its first GiB
   "build-fetches": "public",                           where builds may download from: off, public addresses, any
   "build-cache-size": 21474836480,                     bytes of layers that builds keep for the next one
-  "build-pids-limit": 4096                             processes a step of a build may have at once
+  "build-pids-limit": 4096,                            processes a step of a build may have at once
+  "build-keep-free": 536870912                         bytes of the disk that builds leave free, or a twentieth
 }
 """
 
@@ -57,6 +58,7 @@ class Config:
     build_fetches: str = "public"
     build_cache_size: int = 20 << 30
     build_pids_limit: int = 4096
+    build_keep_free: int = 512 << 20
 
 
 def load(path: Path | None) -> Config:

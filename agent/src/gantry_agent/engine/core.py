@@ -12,6 +12,7 @@ from .config import Config
 from .containers.following import Following
 from .containers.manager import Containers
 from .containers.roster import SCHEMA as CONTAINERS_SCHEMA
+from .courtesy import Courtesy
 from .database import Database
 from .events import Events
 from .identity import SCHEMA as IDENTITY_SCHEMA
@@ -49,6 +50,7 @@ class Engine:
         self.store = Store(layout, self.database)
         self.registry = Registry(config)
         self.transfers = Transfers(config)
+        self.courtesy = Courtesy()
         self.networks = Networks(layout, config, self.database, self.events)
         self.volumes = Volumes(layout, self.database, self.events)
         self.containers = Containers(self)

@@ -13,6 +13,10 @@ EngineError             a message that says what was expected, what was found an
 └── Unavailable         503: a registry or a part cannot be reached now
 """
 
+import errno
+
+FULL = (errno.ENOSPC, errno.EDQUOT)
+
 
 class EngineError(Exception):
     """The base: never raised itself."""
@@ -78,3 +82,10 @@ class Unavailable(EngineError):
     """Something this depends on cannot be reached now."""
 
     status = 503
+
+
+def told(failure: Exception) -> str:
+    """What a client hears of an error that no part expected: a full disk by its name, else where to look."""
+    if isinstance(failure, OSError) and failure.errno in FULL:
+        return f"the host's disk is full: {failure.strerror or failure}"
+    return "the engine failed; its log says where"

@@ -18,9 +18,14 @@ RUN/                        mode 0700; on tmpfs, gone after a reboot
   secrets/                  of builds under way; made when one has any
 """
 
+import contextlib
+import fcntl
 import hashlib
+import os
 from dataclasses import dataclass
 from pathlib import Path
+
+GETFLAGS, SETFLAGS, TOPDIR = 0x80086601, 0x40086602, 0x20000  # linux/fs.h
 
 
 @dataclass(frozen=True)
@@ -99,6 +104,25 @@ class Layout:
         self.root.mkdir(mode=0o711, parents=True, exist_ok=True)
         for folder in (self.blobs, self.layers, self.links, self.containers, self.volumes, self.tmp):
             folder.mkdir(mode=0o711, parents=True, exist_ok=True)
+        for folder in (self.containers, self.volumes, self.tmp):
+            _spread(folder)
         self.run.mkdir(mode=0o700, parents=True, exist_ok=True)
         for folder in (self.exits, self.sockets, self.runtime, self.netns):
             folder.mkdir(mode=0o700, exist_ok=True)
+
+
+def _spread(folder: Path) -> None:
+    """Tell ext4 that what lies in a folder is unrelated (chattr(1), +T): it then looks for inodes all over the disk.
+
+    Side by side, a tree of 2,000 files takes three times as long to make where as many were deleted in the minutes
+    before, as builds and pulls do it: each new file passes over all of theirs, which ext4 does not use again so soon.
+    Other filesystems have no such mark, and no need of it.
+    """
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        with contextlib.suppress(OSError):
+            flags = int.from_bytes(fcntl.ioctl(descriptor, GETFLAGS, bytes(4)), "little")
+            if not flags & TOPDIR:
+                fcntl.ioctl(descriptor, SETFLAGS, (flags | TOPDIR).to_bytes(4, "little"))
+    finally:
+        os.close(descriptor)

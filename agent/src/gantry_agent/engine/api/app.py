@@ -7,7 +7,7 @@ from aiohttp import HttpVersion10, web
 
 from gantry_agent import __version__
 from gantry_agent.engine.core import Engine
-from gantry_agent.engine.errors import EngineError, InvalidArgument
+from gantry_agent.engine.errors import EngineError, InvalidArgument, told
 
 from . import (
     archives,
@@ -89,9 +89,9 @@ async def _explain(request: web.Request, handler: Next) -> web.StreamResponse:
         if request.transport is not None and not request.transport.is_closing():
             raise
         return web.Response(status=499)  # the client has gone: aiohttp drops this, where it would log an exception
-    except Exception:
+    except Exception as exc:
         log.exception("%s %s failed", request.method, request.path)
-        response = failure(500, "the engine failed; its log says where")
+        response = failure(500, told(exc))
     return response
 
 

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
-from gantry_agent.engine.errors import EngineError
+from gantry_agent.engine.errors import EngineError, told
 from gantry_agent.engine.images.progress import Progress, failure
 
 log = logging.getLogger(__name__)
@@ -40,12 +40,12 @@ async def stream_progress(request: web.Request, work: Work) -> web.StreamRespons
             if not response.prepared:
                 raise
             await response.write(failure(exc.message, getattr(exc, "code", 0)))
-        except Exception:
+        except Exception as exc:
             if not response.prepared:
                 raise
             # The middleware, which says so otherwise, can say nothing once an answer has begun.
             log.exception("%s %s failed", request.method, request.path)
-            await response.write(failure("the engine failed; its log says where"))
+            await response.write(failure(told(exc)))
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)

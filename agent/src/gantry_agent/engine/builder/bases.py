@@ -12,6 +12,15 @@ from gantry_agent.engine.registry.endpoints import HUB, HUB_HOSTS
 from gantry_agent.engine.store import Image
 
 
+def image_here(engine: Engine, name: str, platform: Platform | None) -> Image | None:
+    """The image `name`, None when it is not here or is for another platform. Raises InvalidArgument, Conflict."""
+    try:
+        image = engine.store.images.get(name)
+    except NotFound:
+        return None
+    return image if platform is None or image.config.platform.serves(platform) is not None else None
+
+
 async def image_of(
     engine: Engine,
     name: str,
@@ -22,14 +31,8 @@ async def image_of(
     pulls: bool,
 ) -> Image:
     """The image `name`, pulled when it is not here, is for another platform, or `pulls`. Raises what pulling raises."""
-    if not pulls:
-        try:
-            image = engine.store.images.get(name)
-        except NotFound:
-            pass
-        else:
-            if platform is None or image.config.platform.serves(platform) is not None:
-                return image
+    if not pulls and (image := image_here(engine, name, platform)):
+        return image
     reference = Reference.parse(name)
     await pull(engine, reference, platform, credentials_for(credentials, reference.registry), progress)
     return engine.store.images.get(name)

@@ -9,22 +9,20 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from gantry_agent.engine.core import Engine
-from gantry_agent.engine.errors import InvalidArgument, NotFound
+from gantry_agent.engine.errors import EngineError, Internal, InvalidArgument, NotFound
 from gantry_agent.engine.images.announce import announce
 from gantry_agent.engine.images.progress import Progress
-from gantry_agent.engine.images.pull import first_error
 from gantry_agent.engine.store import Image, files
 
 from . import contexts
 from .cache import Cache
-from .dockerfile import Dockerfile, Instruction, Place, Plan, global_args, parse, plan, platform_args
+from .dockerfile import Dockerfile, Instruction, Place, global_args, parse, platform_args
 from .dockerfile import instructions as the
-from .dockerfile.stages import Names
 from .filling import workspace
 from .options import BuildOptions
-from .output import Floor
-from .pruning import keep_small
-from .stage import StageBuild
+from .pruning import give_up, keep_small, make_room
+from .room import room_kept, short_of
+from .staging import Staging
 from .work import Work
 
 
@@ -33,17 +31,29 @@ async def build(engine: Engine, body: AsyncIterator[bytes], options: BuildOption
 
     What is wrong with the request or the Dockerfile is raised before a word was said. Raises EngineError.
     """
+    await make_room(engine)
+    try:
+        return await _build(engine, body, options, progress)
+    except EngineError:
+        if short_of(engine):
+            engine.spawn(give_up(engine), "room for builds")
+        raise
+
+
+async def _build(engine: Engine, body: AsyncIterator[bytes], options: BuildOptions, progress: Progress) -> Image:
     async with _workspace(engine, options, progress, body) as work:
         context = work.context
         text = await contexts.dockerfile_of(context, context.dockerfile)
         dockerfile = await asyncio.to_thread(parse, text, context.dockerfile)
         scope = _scope(dockerfile, work)
-        chosen = plan(dockerfile, scope, options.target)
+        staging = Staging(work, dockerfile, scope, _labels(options))
         for remark in dockerfile.remarks:
             progress.text(f"[Warning] {context.dockerfile}:{remark.line}: {remark.text}\n")
         _warn_of_secrets(dockerfile, progress)
         async with engine.store.lease():
-            image = await _stages(work, dockerfile, chosen, scope)
+            image = await staging.build()
+            if image is None:
+                raise InvalidArgument("No image was generated. Is your Dockerfile empty?")
             await _name(engine, image, options, progress)
             await work.cache.note_uses()
     engine.spawn(keep_small(engine), "build cache")
@@ -57,7 +67,12 @@ async def _workspace(
     """The build's folder with its context in it, and one in memory for secrets; both deleted in the end."""
     async with workspace(engine, "build") as folder:
         secrets = engine.layout.secrets / folder.name
-        context = await contexts.receive(engine, body, folder / "context", options)
+        try:
+            async with room_kept(engine):
+                context = await contexts.receive(engine, body, folder / "context", options)
+        except Internal as error:
+            error.message = f"receiving the build context: {error.message}"
+            raise
         sources = [image for name in options.cache_from if (image := _known(engine, name))]
         cache = Cache(engine.store, engine.database, options.tenant, sources)
         try:
@@ -65,37 +80,6 @@ async def _workspace(
         finally:
             if secrets.exists():
                 files.remove_tree(secrets)
-
-
-async def _stages(work: Work, dockerfile: Dockerfile, chosen: Plan, scope: dict[str, str]) -> Image:
-    """Every stage of the plan, side by side where none waits for the other; the target's image."""
-    options, loop = work.options, asyncio.get_running_loop()
-    labels = _labels(options)
-    floor = Floor(work.progress, is_quiet=options.is_quiet)
-    names = Names(dockerfile.stages)
-    counts = {index: 1 + len(dockerfile.stages[index].instructions) for index in chosen.order}
-    total, first = sum(counts.values()) + len(labels), 1
-    work.built = {index: loop.create_future() for index in chosen.order}
-
-    async def one(stage: StageBuild, number: int, index: int) -> None:
-        more = labels if index == chosen.target else ()
-        for needed in chosen.waits[index]:
-            await work.built[needed]
-        await stage.build(number, total, more, dockerfile.escape)
-        work.built[index].set_result(stage.image)
-
-    try:
-        async with asyncio.TaskGroup() as group:
-            for index in chosen.order:
-                stage = StageBuild(work, chosen.linked[index], names, scope, floor.output())
-                group.create_task(one(stage, first, index))
-                first += counts[index]
-    except BaseExceptionGroup as failed:
-        raise first_error(failed) from failed
-    image = work.built[chosen.target].result()
-    if image is None:
-        raise InvalidArgument("No image was generated. Is your Dockerfile empty?")
-    return image
 
 
 async def _name(engine: Engine, image: Image, options: BuildOptions, progress: Progress) -> None:

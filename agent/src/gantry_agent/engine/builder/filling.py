@@ -120,8 +120,8 @@ async def _with_root(
     layout = engine.layout
     async with workspace(engine, "step") as folder:
         upper, merged = folder / "upper", folder / "merged"
-        await overlay.mount(links, layout.links, upper, folder / "work", merged)
         try:
+            await overlay.mount(links, layout.links, upper, folder / "work", merged)
             for job in jobs:
                 async with Child({**job, "target": str(merged)}) as child:
                     await child.finish()
@@ -135,8 +135,10 @@ async def _with_root(
 async def workspace(engine: Engine, what: str) -> AsyncIterator[Path]:
     """A folder below tmp/, deleted when it has served: thousands of files take seconds to delete on a busy disk."""
     folder = files.temporary(engine.layout.tmp, what)
-    await asyncio.to_thread(folder.mkdir, 0o700)
+    making = asyncio.ensure_future(asyncio.to_thread(folder.mkdir, 0o700))
     try:
+        await asyncio.shield(making)
         yield folder
     finally:
+        await asyncio.wait([making])
         engine.store.discard(folder)

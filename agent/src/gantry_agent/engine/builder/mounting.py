@@ -1,6 +1,7 @@
 """RUN --mount: what a step sees beside the image so far, and what of it stays for the next build."""
 
 import asyncio
+import errno
 import os
 import posixpath
 import shutil
@@ -13,11 +14,11 @@ from gantry_agent.engine.containers.running import Hidden
 from gantry_agent.engine.errors import InvalidArgument, Unsupported
 from gantry_agent.engine.layers import overlay
 from gantry_agent.engine.runtime.rootfs import open_inside
-from gantry_agent.engine.store import Image, files
+from gantry_agent.engine.store import Image
 
 from .dockerfile import Mount
 from .dockerfile.instructions import Run
-from .filling import Files, fill_folder
+from .filling import Files, fill_folder, workspace
 from .work import Work
 
 SCRIPTS = "/dev/pipes"  # where BuildKit puts a heredoc that is a script
@@ -67,8 +68,8 @@ async def _source(work: Work, mount: Mount, find: Find, stack: AsyncExitStack) -
         base = work.new_folder("bind")
         image = await find(mount.from_)
         links = work.engine.store.images.stack(image.id) if image else []
+        stack.push_async_callback(overlay.unmount, base)  # before: a mount that is given up is made to its end
         await overlay.view(links, work.engine.layout.links, base)
-        stack.push_async_callback(overlay.unmount, base)
     return await asyncio.to_thread(_inside, base, mount.source or "/")
 
 
@@ -91,8 +92,8 @@ async def _scratch_copy(work: Work, source: Path, stack: AsyncExitStack) -> Path
         await asyncio.to_thread(shutil.copy2, source, copied)
         return copied
     merged = folder / "merged"
-    await overlay.mount_on(source, folder / "upper", folder / "work", merged)
     stack.push_async_callback(overlay.unmount, merged)
+    await overlay.mount_on(source, folder / "upper", folder / "work", merged)
     return merged
 
 
@@ -101,13 +102,14 @@ async def _cache(work: Work, mount: Mount, find: Find, stack: AsyncExitStack) ->
     name = mount.id or mount.target
     folder = await stack.enter_async_context(caches.use(work.options.tenant, name, mount.sharing))
     if not folder.exists():
-        new = files.temporary(work.engine.layout.tmp, "cache")
-        await asyncio.to_thread(new.mkdir)
-        if mount.from_:
-            image = await find(mount.from_)
-            await fill_folder(work.engine, new, Files(work.stack(image), (mount.source or "/",)))
-        mode = 0o755 if mount.mode is None else mount.mode
-        await asyncio.to_thread(_place, new, folder, mode, mount.uid or 0, mount.gid or 0)
+        async with workspace(work.engine, "cache") as made:
+            new = made / "content"
+            await asyncio.to_thread(new.mkdir)
+            if mount.from_:
+                image = await find(mount.from_)
+                await fill_folder(work.engine, new, Files(work.stack(image), (mount.source or "/",)))
+            mode = 0o755 if mount.mode is None else mount.mode
+            await asyncio.to_thread(_place, new, folder, mode, mount.uid or 0, mount.gid or 0)
     return _bind(folder, mount.target, read_only=mount.read_only)
 
 
@@ -117,8 +119,9 @@ def _place(new: Path, folder: Path, mode: int, uid: int, gid: int) -> None:
     os.chown(new, uid, gid)
     try:
         new.rename(folder)
-    except OSError:  # another step of another build was quicker
-        files.remove_tree(new)
+    except OSError as exc:
+        if exc.errno not in (errno.EEXIST, errno.ENOTEMPTY):  # another step of another build was quicker
+            raise
 
 
 async def _secret(work: Work, mount: Mount) -> dict[str, Any] | None:

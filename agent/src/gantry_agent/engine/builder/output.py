@@ -5,6 +5,7 @@ that has more to say than is kept waits.
 """
 
 import asyncio
+from bisect import insort
 from collections.abc import Callable
 
 from gantry_agent.engine.images.progress import Progress
@@ -23,10 +24,12 @@ class Floor:
         self._say = (lambda _: None) if is_quiet else progress.text
         self._outputs: list[Output] = []
 
-    def output(self) -> "Output":
-        """A new one, behind those there are."""
-        output = Output(self)
-        self._outputs.append(output)
+    def output(self, place: int) -> "Output":
+        """A new one. It comes before those of later places, also when one of them has begun to speak."""
+        output = Output(self, place)
+        if self._outputs:
+            self._outputs[0].leave_floor()
+        insort(self._outputs, output, key=lambda each: each.place)
         self.turn()
         return output
 
@@ -47,7 +50,8 @@ class Floor:
 class Output:
     """What one stage says."""
 
-    def __init__(self, floor: Floor) -> None:
+    def __init__(self, floor: Floor, place: int) -> None:
+        self.place = place
         self._floor = floor
         self._say: Callable[[str], None] | None = None
         self._kept: list[str] = []
@@ -91,6 +95,11 @@ class Output:
             self._kept.clear()
             self._size = 0
             self._has_floor.set()
+
+    def leave_floor(self) -> None:
+        """Keep what is said until it is its turn again."""
+        self._say = None
+        self._has_floor.clear()
 
     def _piece(self, stream: int, data: bytes) -> None:
         """Text of one stream; a character cut in two waits for its rest."""

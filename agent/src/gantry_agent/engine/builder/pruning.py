@@ -9,6 +9,9 @@ from gantry_agent.engine.images.moments import rfc3339
 from gantry_agent.engine.store import Image, files
 
 from .cache import uses
+from .room import short_of
+
+CLEARED_SECONDS, CLEARED_LOOKS = 5.0, 20
 
 
 def usage(engine: Engine) -> list[dict[str, Any]]:
@@ -72,9 +75,33 @@ async def prune(
         gone.append(str(step.id))
     freed = await engine.store.collect()
     if with_caches:
-        for folder in engine.caches.unused():
-            await asyncio.to_thread(files.remove_tree, folder)
+        for folder in engine.caches.unused():  # moved before anybody else has a turn, and begins to use it
+            away = files.temporary(engine.layout.tmp, "cache")
+            folder.rename(away)
+            engine.store.discard(away)
     return gone, freed.layer_bytes + freed.blob_bytes
+
+
+async def make_room(engine: Engine) -> None:
+    """Before a build: what earlier ones kept goes where the disk is short."""
+    if short_of(engine):
+        await prune(engine, with_caches=True)
+        await _cleared(engine)
+
+
+async def give_up(engine: Engine) -> None:
+    """After a build that failed: the same where the disk stays short once what it made is cleared away."""
+    if not await _cleared(engine):
+        await prune(engine, with_caches=True)
+
+
+async def _cleared(engine: Engine) -> bool:
+    """Whether there is room, now or within CLEARED_SECONDS: deletions go on in the background."""
+    for _ in range(CLEARED_LOOKS):
+        if not short_of(engine):
+            return True
+        await asyncio.sleep(CLEARED_SECONDS / CLEARED_LOOKS)
+    return False
 
 
 async def keep_small(engine: Engine) -> None:

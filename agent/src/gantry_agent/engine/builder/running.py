@@ -2,22 +2,24 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 from gantry_agent.engine.containers import logs
 from gantry_agent.engine.containers.files import lowers_of, upper_of
+from gantry_agent.engine.containers.log_files import HOLD_LIMIT, TooFarBehind
 from gantry_agent.engine.containers.log_records import Wanted
 from gantry_agent.engine.containers.model import Container
 from gantry_agent.engine.containers.running import Hidden
 from gantry_agent.engine.core import Engine
-from gantry_agent.engine.errors import EngineError
+from gantry_agent.engine.errors import EngineError, Internal, NotModified
 from gantry_agent.engine.images.adopting import adopt
 from gantry_agent.engine.oci import Descriptor, Digest
 from gantry_agent.engine.store import Image
 
 from .output import Output
+from .room import short_of
 
 LABEL = "io.gantry.build"
 
@@ -64,7 +66,10 @@ async def run(
         output.say(f" ---> Running in {container.id[:12]}\n")
         code = await _to_its_end(engine, container, output, command.hidden)
         if code:
-            raise CommandFailed(f"The command '{command.shown}' returned a non-zero code: {code}", code)
+            # It may have met the end of the disk itself, and then its words about it have no room either.
+            full = short_of(engine)
+            more = f"; the host's disk is nearly full: {full}" if full else ""
+            raise CommandFailed(f"The command '{command.shown}' returned a non-zero code: {code}{more}", code)
         links = engine.store.images.stack(image.id)
         lowers = lowers_of(engine.layout, container, links)
         parent = image.chains[-1] if image.chains else None
@@ -77,7 +82,7 @@ async def run(
 
 @asynccontextmanager
 async def _container(engine: Engine, image: Image, command: Command, *, keeps: bool) -> AsyncIterator[Container]:
-    """The step's container, removed in the end."""
+    """The step's container, in the end removed, or stopped if `keeps` and nobody cancels."""
     body = {
         "Image": str(image.id),
         "Cmd": list(command.words),
@@ -89,13 +94,23 @@ async def _container(engine: Engine, image: Image, command: Command, *, keeps: b
     }
     container, _ = await engine.containers.create("", body, is_step=not keeps)
     try:
-        yield container
+        try:
+            yield container
+        finally:
+            if keeps and container.is_running:  # what it printed could not be passed on
+                with suppress(NotModified):
+                    await engine.containers.stop(container, 0)
     except asyncio.CancelledError:
         keeps = False
         raise
     finally:
         if not keeps:
-            await asyncio.shield(engine.containers.remove(container, force=True, volumes=True))
+            removing = asyncio.ensure_future(engine.containers.remove(container, force=True, volumes=True))
+            try:
+                await asyncio.shield(removing)
+            except asyncio.CancelledError:
+                await asyncio.wait([removing])
+                raise
 
 
 async def _to_its_end(engine: Engine, container: Container, output: Output, hidden: Hidden | None) -> int:
@@ -107,7 +122,13 @@ async def _to_its_end(engine: Engine, container: Container, output: Output, hidd
     with engine.following.lives.of(container, waits=True) as life:
         await engine.containers.start(container, hidden)
         pieces = logs.read(place, wanted, life=life, watcher=engine.following.watcher)
-        async with aclosing(pieces):
-            async for data in pieces:
-                await output.frames(data)
+        try:
+            async with aclosing(pieces):
+                async for data in pieces:
+                    await output.frames(data)
+        except TooFarBehind as exc:
+            raise Internal(
+                f"the command prints faster than it can be passed on: more than {HOLD_LIMIT >> 20} MiB were waiting."
+                " Let it print less, or into a file"
+            ) from exc
     return await engine.containers.wait(container)

@@ -1,7 +1,7 @@
 """One stage of a Dockerfile, instruction by instruction."""
 
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager
 from typing import Any
 
 from gantry_agent.engine.errors import EngineError, Unsupported
@@ -26,17 +26,31 @@ from .documents import NOTE, document, note
 from .filling import make_folder
 from .mounting import SCRIPTS, mounted, secret_env
 from .output import Output
+from .room import room_kept
 from .running import Command, run
 from .work import Work
 
 Layer = tuple[Digest, Descriptor]
+Foresee = Callable[[Linked, Sequence[Instruction]], Awaitable[None]]
+"""Told of a stage's triggers before the first is carried out; returns when the stages they take from are built.
+
+Raises DockerfileError.
+"""
+
+
+def triggers_of(config: settings.Config) -> tuple[Instruction, ...]:
+    """The ONBUILD instructions of an image. Raises DockerfileError."""
+    return tuple(parse_trigger(text) for text in config.get("OnBuild") or ())
 
 
 class StageBuild:
     """A stage under way. `build` once; then `image` is what it made, None for nothing at all."""
 
-    def __init__(self, work: Work, linked: Linked, names: Names, outer: dict[str, str], output: Output) -> None:
+    def __init__(
+        self, work: Work, linked: Linked, names: Names, outer: dict[str, str], output: Output, foresee: Foresee
+    ) -> None:
         self.work = work
+        self.index = linked.stage.index
         self.output = output
         self.image: Image | None = None
         self.config: dict[str, Any] = {}
@@ -45,6 +59,7 @@ class StageBuild:
         self._linked = linked
         self._names = names
         self._outer = outer
+        self._foresee = foresee
         self._author = ""
         self._has_command = False
 
@@ -63,17 +78,36 @@ class StageBuild:
             self.output.end()
 
     async def of(self, name: str) -> Image | None:
-        """What `from=` names: a stage once it is built, or an image."""
-        here = self._linked.stage.index
-        index = int(name) if name.isascii() and name.isdigit() else self._names.stage(name, here)
-        if index is not None:
-            return await self.work.built[index]
+        """What `--mount=from=` names: a stage, or an image."""
+        return await self._source(self._names.stage(name, self.index), name)
+
+    async def copied(self, it: the.Copy) -> Image | None:
+        """What `COPY --from=` names: a stage, by its index too, or an image."""
+        return await self._source(self._names.copied(it, self.index).stage, it.from_)
+
+    async def _source(self, stage: int | None, name: str) -> Image | None:
+        if stage is not None:
+            return await self.work.built[stage]
         return None if name == SCRATCH else await self.work.image(name)
 
     @property
     def env(self) -> dict[str, str]:
         """What variables in instructions stand for: the image's own win over arguments."""
         return {**self.args, **settings.environment_of(self.config)}
+
+    @asynccontextmanager
+    async def _placed(self, instruction: Instruction) -> AsyncIterator[None]:
+        """Inside, the host is left room, and errors say where the instruction stands in the file."""
+        try:
+            async with room_kept(self.work.engine):
+                yield
+        except DockerfileError:
+            raise
+        except EngineError as error:
+            place = instruction.place
+            if place.line:
+                error.message = f"{place.file}:{place.line}: {instruction.name}: {error.message}"
+            raise
 
     # FROM
 
@@ -82,7 +116,7 @@ class StageBuild:
         if base.stage is not None:
             self.image = await self.work.built[base.stage]
         elif base.image != SCRATCH:
-            with _placed(start):
+            async with self._placed(start):
                 platform = Platform.parse(start.platform) if start.platform else None
                 self.image = await self.work.image(base.image, platform)
         self.config = dict(self.image.config.config) if self.image else {"WorkingDir": "/", "Env": [f"PATH={PATH}"]}
@@ -94,17 +128,19 @@ class StageBuild:
 
     async def _triggers(self) -> None:
         """The ONBUILD instructions of the base, as if they stood here."""
-        triggers = self.config.pop("OnBuild", None) or []
+        triggers = triggers_of(self.config)
+        self.config.pop("OnBuild", None)
         if triggers:
             count = len(triggers)
             self.output.say(f"# Executing {count} build trigger{'s' if count > 1 else ''}\n")
-        for text in triggers:
-            await self._step(parse_trigger(text), "\\")
+            await self._foresee(self._linked, triggers)
+        for each in triggers:
+            await self._step(each, "\\")
 
     # Steps
 
     async def _step(self, instruction: Instruction, escape: str) -> None:
-        with _placed(instruction):
+        async with self._placed(instruction):
             if isinstance(instruction, the.Arg):
                 await self._arg(instruction, escape)
                 return
@@ -259,17 +295,3 @@ class StageBuild:
 
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-
-
-@contextmanager
-def _placed(instruction: Instruction) -> Iterator[None]:
-    """Errors of a step say where it stands in the file."""
-    try:
-        yield
-    except DockerfileError:
-        raise
-    except EngineError as error:
-        place = instruction.place
-        if place.line:
-            error.message = f"{place.file}:{place.line}: {instruction.name}: {error.message}"
-        raise

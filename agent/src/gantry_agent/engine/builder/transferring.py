@@ -67,7 +67,7 @@ async def _parts(stage: "StageBuild", it: the.Transfer) -> list[Files]:
     if paths:
         keeps_path = isinstance(it, the.Copy) and it.parents
         if isinstance(it, the.Copy) and it.from_:
-            view, hidden = work.stack(await stage.of(it.from_)), ""
+            view, hidden = work.stack(await stage.copied(it)), ""
         else:
             view, hidden = work.context.view, work.context.ignore
         found.append(Files(view, tuple(paths), hidden, excludes, keeps_path))

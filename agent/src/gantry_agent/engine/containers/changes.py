@@ -141,15 +141,19 @@ async def finish_removal(engine: "Engine", containers: "Containers", container: 
     containers.waiting.removed(container)
     if away:
         engine.spawn(_delete(away), f"deletion of {container.id[:12]}")
-    if not containers.roster.by_image(container.image_id):
-        engine.spawn(_collect(engine), "collection")
+    collect_later(engine, container)
 
 
 async def _delete(folder: Any) -> None:
     await asyncio.shield(asyncio.to_thread(running.delete_tree, folder))
 
 
+def collect_later(engine: "Engine", container: Container) -> None:
+    """Once a container is gone: an image without a name may have been kept for it alone."""
+    if not engine.containers.roster.by_image(container.image_id):
+        engine.spawn(_collect(engine), "collection")
+
+
 async def _collect(engine: "Engine") -> None:
-    """An image without a name was kept for its last container."""
     if engine.store.images.hidden():
         await engine.store.collect()

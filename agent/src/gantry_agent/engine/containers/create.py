@@ -12,7 +12,7 @@ from gantry_agent.engine.networks import ports
 from gantry_agent.engine.oci import Platform
 from gantry_agent.engine.store import Image
 
-from . import links, names, settings, wire
+from . import changes, links, names, settings, wire
 from .model import Container
 
 if TYPE_CHECKING:
@@ -39,38 +39,44 @@ async def create(
         )
     roster = containers.roster
     chosen = names.check(name) if name else names.invent(set(roster.names))
-    async with engine.store.lease():
-        image = engine.store.images.get(wanted)
-        _check_platform(image, wanted, platform)
-        container, warnings = _plan(image, chosen, body)
-        container.is_step = is_step
-        with roster.claim(chosen, container.id):
-            _resolve_others(containers, container)
-            links.resolve(container, containers.get)
-            folder = engine.layout.container(container.id)
-            try:
-                folder.mkdir(mode=0o710)
-                (folder / "upper").mkdir(mode=0o755)  # what it changed, also before its first start: nothing
-                engine.networks.prepare(container, body.get("NetworkingConfig"))
-                await engine.volumes.prepare(container, lambda: containers.roots.view(container))
-                await roster.add(container)
-                await _check_image_stayed(engine, containers, container)
-            except BaseException:
-                await engine.volumes.release(container, remove_anonymous=True)
-                await containers.roots.forget(container)
-                shutil.rmtree(folder, ignore_errors=True)
-                raise
+    image = engine.store.images.get(wanted)
+    _check_platform(image, wanted, platform)
+    container, warnings = _plan(image, chosen, body)
+    container.is_step = is_step
+    with roster.claim(chosen, container.id):
+        _resolve_others(containers, container)
+        links.resolve(container, containers.get)
+        try:
+            await _make(engine, containers, container, body)
+        except BaseException:  # also when it was made, and whoever asked is cancelled before that can be told
+            await _undo(engine, containers, container)
+            raise
     containers.tell(container, "create")
     return container, warnings
 
 
-async def _check_image_stayed(engine: "Engine", containers: "Containers", container: Container) -> None:
-    """From now on the container keeps its image; it may have been removed a moment ago. Raises NotFound."""
+async def _make(engine: "Engine", containers: "Containers", container: Container, body: Mapping[str, Any]) -> None:
+    """Its folder, its volumes, its row. Raises NotFound when its image goes meanwhile."""
+    folder = engine.layout.container(container.id)
+    async with engine.store.lease():
+        engine.store.images.get(container.image_id)  # kept by the lease until the container keeps it
+        folder.mkdir(mode=0o710)
+        (folder / "upper").mkdir(mode=0o755)  # what it changed, also before its first start: nothing
+        engine.networks.prepare(container, body.get("NetworkingConfig"))
+        await engine.volumes.prepare(container, lambda: containers.roots.view(container))
+        await containers.roster.add(container)
+        engine.store.images.by_id(container.image_id)  # it may have been removed a moment ago
+
+
+async def _undo(engine: "Engine", containers: "Containers", container: Container) -> None:
+    """Whatever there is of it goes: its row too, which may be written though nobody waited for that."""
     try:
-        engine.store.images.by_id(container.image_id)
-    except NotFound:
         await containers.roster.remove(container)
-        raise
+    finally:
+        await engine.volumes.release(container, remove_anonymous=True)
+        await containers.roots.forget(container)
+        shutil.rmtree(engine.layout.container(container.id), ignore_errors=True)
+    changes.collect_later(engine, container)
 
 
 def _plan(image: Image, name: str, body: Mapping[str, Any]) -> tuple[Container, list[str]]:

@@ -13,7 +13,7 @@ import secrets
 import shutil
 import signal
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -123,12 +123,15 @@ class Execs:
         conmon: Callable[[], Conmon],
         get: Callable[[str], Container | None],
         process: Process,
+        hurry: Callable[[], Callable[[], None]],
     ) -> None:
         self.folder = folder
         self._events = events
         self._conmon = conmon
         self._get = get
         self._process = process
+        self._hurry = hurry
+        self._hurried: dict[str, Callable[[], None]] = {}
         self._all: dict[str, Exec] = {}
         self._begun: dict[str, asyncio.Event] = {}
         self._ended: dict[str, asyncio.Event] = {}
@@ -146,10 +149,15 @@ class Execs:
             raise NotFound(f"No such container: {exec_.container_id}")
         return container
 
-    def create(self, container: Container, exec_: Exec) -> Exec:
-        """Take note of a command to run. Raises Conflict when the container cannot run one."""
+    def create(self, container: Container, exec_: Exec, *, is_urgent: bool = True) -> Exec:
+        """Take note of a command to run; `is_urgent`: somebody waits for it.
+
+        Raises Conflict when the container cannot run one.
+        """
         _check_running(container)
         self._add(exec_)
+        if is_urgent:
+            self._hurried[exec_.id] = self._hurry()
         container.exec_ids.append(exec_.id)
         self._tell(f"exec_create: {' '.join(exec_.command)}", container, exec_)
         return exec_
@@ -170,6 +178,9 @@ class Execs:
 
         Raises EngineError when it could not be started; its exit code is NOT_STARTED then.
         """
+        if hurried := self._hurried.pop(exec_.id, None):
+            hurried()
+            self._hurried[exec_.id] = self._hurry()  # anew: it may have been created long ago
         folder = self.folder / exec_.id
         paths = self._paths(exec_)
         console: list[Console] = []
@@ -182,9 +193,7 @@ class Execs:
             process = await self._process(container, exec_)
             if size and exec_.tty:
                 process["consoleSize"] = {"height": size[0], "width": size[1]}
-            paths.exit.parent.mkdir(parents=True, mode=0o700)
             exec_.is_running = True
-            self._save(exec_)
             started = await self._conmon().exec(
                 container.id,
                 exec_.id,
@@ -192,19 +201,19 @@ class Execs:
                 process,
                 tty=exec_.tty,
                 stdin=exec_.stdin and is_attached,
+                note=lambda: self._save(exec_),
                 ready=connect if is_attached else None,
             )
         except BaseException as exc:
             for each in console:
                 each.close()
-            shutil.rmtree(folder, ignore_errors=True)
             self._finish(exec_, container, NOT_STARTED)
+            self._spawn(asyncio.to_thread(_clear_away, folder), f"clearing exec {exec_.id} away")
             if isinstance(exc, RuntimeRefusal):
                 raise _refusal(exec_, exc.message) from exc
             raise
         exec_.pid, exec_.conmon_pid = started.pid, started.conmon_pid
         exec_.conmon_started = start_time(started.conmon_pid)
-        self._save(exec_)
         self._begun[exec_.id].set()
         self._watch(exec_, container)
         return console[0] if console else None
@@ -228,7 +237,7 @@ class Execs:
     ) -> tuple[int, str]:
         """Run a command and read its output, `limit` bytes at most. The code is -1 when it took longer than
         `timeout` seconds: it is killed then. Raises EngineError."""
-        exec_ = self.create(container, Exec(secrets.token_hex(32), container.id, list(command)))
+        exec_ = self.create(container, Exec(secrets.token_hex(32), container.id, list(command)), is_urgent=False)
         exec_.stdout = exec_.stderr = True
         self.claim(exec_, container)
         output = bytearray()
@@ -271,7 +280,8 @@ class Execs:
             self._begun[exec_.id].set()
             if not exec_.conmon_pid:
                 # Killed between conmon's start and our note of it: what conmon itself wrote tells.
-                exec_.conmon_pid = read_pid(self._paths(exec_).conmon_pidfile)
+                paths = self._paths(exec_)
+                exec_.pid, exec_.conmon_pid = read_pid(paths.pidfile), read_pid(paths.conmon_pidfile)
                 exec_.conmon_started = start_time(exec_.conmon_pid)
             if exec_.id not in container.exec_ids:
                 container.exec_ids.append(exec_.id)
@@ -301,19 +311,23 @@ class Execs:
     def _forget(self, exec_: Exec, container: Container | None) -> None:
         if exec_.is_running:
             return
-        for table in (self._all, self._begun, self._ended):
+        for table in (self._all, self._begun, self._ended, self._hurried):
             table.pop(exec_.id, None)
         if container is not None and exec_.id in container.exec_ids:
             container.exec_ids.remove(exec_.id)
         shutil.rmtree(self.folder / exec_.id, ignore_errors=True)
 
     def _watch(self, exec_: Exec, container: Container) -> None:
-        task = asyncio.get_running_loop().create_task(self._follow(exec_, container), name=f"exec {exec_.id}")
+        self._spawn(self._follow(exec_, container), f"exec {exec_.id}")
+
+    def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        task = asyncio.get_running_loop().create_task(work, name=name)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
     async def _follow(self, exec_: Exec, container: Container) -> None:
-        """Wait for its conmon's end, which follows the exit code's arrival."""
+        """Wait for its conmon's end, which follows the exit code's arrival. Nobody waits for the disk meanwhile."""
+        noting = asyncio.ensure_future(asyncio.to_thread(self._save, exec_))
         if is_same(exec_.conmon_pid, exec_.conmon_started):
             await gone(exec_.conmon_pid)
         path = self._paths(exec_).exit
@@ -321,8 +335,9 @@ class Execs:
             code = int(path.read_text())
         except (OSError, ValueError):
             code = 137  # its conmon was killed, and it with it
-        shutil.rmtree(self.folder / exec_.id, ignore_errors=True)
         self._finish(exec_, container, code)
+        await asyncio.gather(noting, return_exceptions=True)
+        await asyncio.to_thread(_clear_away, self.folder / exec_.id)
 
     def _finish(self, exec_: Exec, container: Container, code: int) -> None:
         exec_.exit_code, exec_.is_running, exec_.ended_at = code, False, time.time()
@@ -331,6 +346,8 @@ class Execs:
             container.exec_ids.remove(exec_.id)
         self._begun[exec_.id].set()
         self._ended[exec_.id].set()
+        if hurried := self._hurried.pop(exec_.id, None):
+            hurried()
         self._tell("exec_die", container, exec_, exitCode=str(code))
 
     def _paths(self, exec_: Exec) -> Paths:
@@ -338,7 +355,7 @@ class Execs:
         return Paths(bundle=folder, log=None, exit=folder / "exits" / exec_.container_id)
 
     def _save(self, exec_: Exec) -> None:
-        """Note it for the next engine; on tmpfs, so there is nothing to wait for."""
+        """Note it for the next engine. Blocks: behind whatever the disk has to do, where RUN is not in memory."""
         path = self.folder / exec_.id / "exec.json"
         path.with_suffix(".new").write_text(json.dumps(dataclasses.asdict(exec_)))
         path.with_suffix(".new").rename(path)
@@ -346,6 +363,13 @@ class Execs:
     def _tell(self, action: str, container: Container, exec_: Exec, **more: str) -> None:
         attributes = {**container.labels, "image": container.image, "name": container.name, "execID": exec_.id, **more}
         self._events.publish_event(Event("container", action, container.id, attributes))
+
+
+def _clear_away(folder: Path) -> None:
+    """The note first: without it the next engine knows nothing of the exec. Blocks."""
+    with contextlib.suppress(OSError):
+        (folder / "exec.json").unlink()
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _refusal(exec_: Exec, said: str) -> RuntimeRefusal:

@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import logs
+from . import logs, running
 from .exec import Exec, Execs
 from .health import Health
 from .life import Lives
@@ -33,8 +33,9 @@ class Following:
             lambda: containers.tools.conmon,
             containers.find,
             self._process,
+            engine.courtesy.hurry,
         )
-        self.health = Health(engine.events, containers.find, containers.save, self.execs.capture)
+        self.health = Health(engine.events, containers.find, containers.save, self.execs.capture, running.is_alive)
         containers.on_start.append(self.health.begin)
         containers.on_rest.append(self.health.rest)
 

@@ -91,6 +91,8 @@ def judge(state: State, probe: Probe, result: Result) -> None:
 
 Run = Callable[[Container, tuple[str, ...], float, int], Awaitable[tuple[int, str]]]
 """container, command, timeout in seconds, bytes of output → exit code (-1: timed out) and output."""
+IsAlive = Callable[[Container], bool]
+"""Whether the container's process is there: its state says so a moment longer."""
 
 
 class Health:
@@ -102,11 +104,13 @@ class Health:
         get: Callable[[str], Container | None],
         save: Callable[[Container], Awaitable[None]],
         execute: Run,
+        is_alive: IsAlive,
     ) -> None:
         self._events = events
         self._get = get
         self._save = save
         self._execute = execute
+        self._is_alive = is_alive
         self._tasks: dict[str, asyncio.Task[None]] = {}
 
     def begin(self, container: Container) -> None:
@@ -168,6 +172,8 @@ class Health:
             last = time.time_ns()
             if container.state.status is not Status.RUNNING or container.state.started_at != started_at:
                 return
+            if code and not self._is_alive(container):
+                return  # the check died with it, and says nothing of its health
             before = container.state.health
             judge(container.state, probe, Result(start, last, code, output))
             await self._save(container)

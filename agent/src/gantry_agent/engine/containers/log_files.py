@@ -65,6 +65,10 @@ def hold(path: Path) -> None:
             cursor.hold()
 
 
+class TooFarBehind(ConnectionResetError):
+    """More than HOLD_LIMIT waits for a reader in files that are not kept any more."""
+
+
 class Cursor:
     """A place in a log that moves forward. Blocking, briefly: `behind` says how much there is to read."""
 
@@ -152,11 +156,11 @@ class Cursor:
     def read(self, size: int = BLOCK) -> bytes:
         """The next whole records, at most `size` bytes; b"" when there are none now.
 
-        Raises ConnectionResetError when it lags so far behind that its files cannot be held for it any longer: better
+        Raises TooFarBehind when it lags so far behind that its files cannot be held for it any longer: better
         than a gap that nobody sees.
         """
         if self._is_lost:
-            raise ConnectionResetError("the reader is too far behind")
+            raise TooFarBehind("the reader is too far behind")
         while True:
             if self._descriptor >= 0:
                 data = os.pread(self._descriptor, self._allowed(size), self._position)

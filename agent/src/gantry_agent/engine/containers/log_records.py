@@ -89,7 +89,9 @@ class Renderer:
         lines = records.split(b"\n")
         lines.pop()
         wanted = self.wanted
-        if wanted.timestamps or wanted.since or wanted.until:
+        if wanted.since or wanted.until:
+            self._feed_between(lines, out)
+        elif wanted.timestamps:
             self._feed_with_times(lines, out)
         elif wanted.joins:
             self._feed_plainly(lines, out)
@@ -132,7 +134,22 @@ class Renderer:
                 yield stream, end.join(map(_text_of, records)) + end
 
     def _feed_with_times(self, lines: list[bytes], out: list[bytes]) -> None:
-        """The same where times are shown or compared."""
+        """The same with the time before each line."""
+        put, heads_by_kind, inside, skips = out.append, self._heads, self._is_inside, self._skips
+        for line in lines:
+            heads = heads_by_kind.get(line[TIME:TEXT])
+            size = len(line) - (TEXT - 1) + TIME + 2
+            if heads is None or size >= 1024 or inside or skips:
+                self._feed_record(line, out)
+            else:
+                put(heads[size])
+                put(line[:TIME])
+                put(b"Z ")
+                put(line[TEXT:])
+                put(b"\n")
+
+    def _feed_between(self, lines: list[bytes], out: list[bytes]) -> None:
+        """The same where times are compared."""
         put, heads_by_kind, inside, wanted = out.append, self._heads, self._is_inside, self.wanted
         skips = self._skips
         since, until = wanted.since or b"", wanted.until or b"~"

@@ -24,7 +24,7 @@ from .log_files import BLOCK, Cursor, hold, rotate
 from .log_records import Renderer, Wanted, stamp
 from .watching import Watcher
 
-SMALL = 32 << 10  # bytes read and rendered on the event loop: less than a millisecond, and no hop to a thread
+PIECE = 64 << 10  # bytes rendered at a time, and read without a hop to a thread: less than a millisecond
 NEWS_TIMEOUT = 1.0  # seconds a follower waits before it lets its caller look whether the client is still there
 SIZE_CHECK = 1.0  # seconds between looks at the sizes of the logs
 REOPEN_PATIENCE = 60.0  # seconds conmon may take to open its log anew before it is told again
@@ -64,12 +64,13 @@ async def read(
     """
     try:
         renderer = Renderer(wanted, cursor.skips)
+        rendered = _Rendered(cursor, renderer)
         if life is None or watcher is None:
-            while not renderer.is_done and (data := await _next(cursor, renderer)) is not None:
+            while not renderer.is_done and (data := await rendered.next()) is not None:
                 yield data
         else:
             with watcher.watch(cursor.path.parent) as changed, life.tells(changed, cursor.hold):
-                async with contextlib.aclosing(_follow(cursor, renderer, life, changed)) as pieces:
+                async with contextlib.aclosing(_follow(rendered, life, changed)) as pieces:
                     async for data in pieces:
                         yield data
         if rest := renderer.end():
@@ -78,15 +79,14 @@ async def read(
         cursor.close()
 
 
-async def _follow(
-    cursor: Cursor, renderer: Renderer, life: Life, changed: asyncio.Event
-) -> AsyncGenerator[bytes, None]:
+async def _follow(rendered: "_Rendered", life: Life, changed: asyncio.Event) -> AsyncGenerator[bytes, None]:
+    renderer = rendered.renderer
     until = renderer.wanted.until
     while not renderer.is_done:
         changed.clear()
         # Asked before the read: what a process wrote before it died is in the log by then.
         is_over = life.is_over()
-        data = await _next(cursor, renderer)
+        data = await rendered.next()
         if data is not None:
             if data:
                 yield data
@@ -100,17 +100,36 @@ async def _follow(
                 yield b""
 
 
-async def _next(cursor: Cursor, renderer: Renderer) -> bytes | None:
-    """The next buffer of the answer, None at the end of the log; large ones are made in a thread."""
-    if cursor.behind <= SMALL:
-        records = cursor.read(SMALL)
-        return renderer.feed(records) if records else None
-    return await asyncio.get_running_loop().run_in_executor(_threads, _read_and_feed, cursor, renderer)
+class _Rendered:
+    """What a cursor comes upon, rendered.
 
+    A thread reads, for the disk may be slow. It does not render: Python gives a busy thread five milliseconds before
+    the event loop has its turn again, and a piece takes a tenth of that.
+    """
 
-def _read_and_feed(cursor: Cursor, renderer: Renderer) -> bytes | None:
-    records = cursor.read(BLOCK)
-    return renderer.feed(records) if records else None
+    def __init__(self, cursor: Cursor, renderer: Renderer) -> None:
+        self.renderer = renderer
+        self._cursor = cursor
+        self._block, self._place = b"", 0
+
+    async def next(self) -> bytes | None:
+        """The next piece of the answer, None where the log ends now."""
+        if self._place < len(self._block):
+            await asyncio.sleep(0)  # everybody else’s turn
+        elif not await self._read():
+            return None
+        begin = self._place
+        end = self._block.rfind(b"\n", begin, begin + PIECE) + 1 or self._block.index(b"\n", begin) + 1
+        self._place = end
+        return self.renderer.feed(self._block[begin:end])
+
+    async def _read(self) -> bool:
+        if self._cursor.behind <= PIECE:
+            self._block = self._cursor.read(PIECE)
+        else:
+            self._block = await asyncio.get_running_loop().run_in_executor(_threads, self._cursor.read, BLOCK)
+        self._place = 0
+        return bool(self._block)
 
 
 @dataclass(frozen=True)

@@ -81,7 +81,8 @@ class Roster:
         try:
             yield
         except BaseException:
-            self._names.pop(name, None)
+            if self._names.get(name) == container_id:  # `remove` may have given it back, and somebody else have it
+                self.release(name)
             raise
 
     def release(self, name: str) -> None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gantry_agent.engine.core import Engine
+from gantry_agent.engine.courtesy import Courtesy
 from gantry_agent.engine.errors import (
     Corrupt,
     EngineError,
@@ -190,7 +191,7 @@ async def _bring(engine: Engine, sources: Sources, part: Part, progress: Progres
             progress.step(part.name, "Download complete")
         else:
             async with store.blobs.writer(blob.digest, blob.size) as writer:
-                await _receive(sources, part, writer, unpacker, progress)
+                await _receive(sources, part, writer, unpacker, progress, engine.courtesy)
         progress.detail(part.name, "Extracting", blob.size, blob.size)
         unpacked = await unpacker.finish()
         if unpacked.diff_id != part.diff_id:
@@ -201,7 +202,9 @@ async def _bring(engine: Engine, sources: Sources, part: Part, progress: Progres
         await staged.commit(part.chain, part.parent, part.diff_id, unpacked.size, unpacked.entries, blob)
 
 
-async def _receive(sources: Sources, part: Part, writer: BlobWriter, unpacker: Unpacker, progress: Progress) -> None:
+async def _receive(
+    sources: Sources, part: Part, writer: BlobWriter, unpacker: Unpacker, progress: Progress, courtesy: Courtesy
+) -> None:
     """Stream a blob into the store and the unpacker.
 
     What the unpacker says against it is told after the digest was found right: of a damaged download, that is the
@@ -211,6 +214,7 @@ async def _receive(sources: Sources, part: Part, writer: BlobWriter, unpacker: U
     total = part.blob.size
     async with aclosing(sources.blob(part.blob.digest, total)) as chunks:
         async for chunk in chunks:
+            await courtesy.after_you()
             await writer.write(chunk)
             if refused is None:
                 try:

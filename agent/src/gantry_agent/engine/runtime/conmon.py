@@ -84,6 +84,7 @@ class Conmon:
         arguments = ["-c", container_id, "-u", container_id, "-n", name]
         if stdin and not stdin_once:
             arguments.append("--leave-stdin-open")
+        await asyncio.to_thread(_clear, paths)
         return await self._begin(arguments, paths, tty=tty, stdin=stdin)
 
     async def exec(
@@ -95,17 +96,24 @@ class Conmon:
         *,
         tty: bool,
         stdin: bool,
+        note: Callable[[], None],
         ready: Callable[[], Awaitable[None]] | None = None,
     ) -> Started:
         """Run `process` (an OCI process) in a running container; its exit code appears as `paths.exit`.
 
-        `ready` is awaited once the attach socket is there and before the process begins, so that whoever connects in
-        it misses nothing. Raises RuntimeRefusal, Internal.
+        `note` is called in a thread before anything begins; the bundle is there then. `ready` is awaited once the
+        attach socket is there and before the process begins, so that whoever connects in it misses nothing.
+        Raises RuntimeRefusal, Internal.
         """
         spec = paths.bundle / "process.json"
-        spec.write_text(json.dumps(process))
+
+        def prepare() -> None:
+            paths.exit.parent.mkdir(parents=True, mode=0o700)
+            note()
+            spec.write_text(json.dumps(process))
+
         arguments = ["-c", container_id, "-u", exec_id, "-n", exec_id, "--exec", "--exec-process-spec", str(spec)]
-        return await self._begin(arguments, paths, tty=tty, stdin=stdin, ready=ready)
+        return await self._begin(arguments, paths, tty=tty, stdin=stdin, prepare=prepare, ready=ready)
 
     async def _begin(
         self,
@@ -114,9 +122,9 @@ class Conmon:
         *,
         tty: bool,
         stdin: bool,
+        prepare: Callable[[], None] | None = None,
         ready: Callable[[], Awaitable[None]] | None = None,
     ) -> Started:
-        await asyncio.to_thread(_clear, paths)
         command = [*self._command(paths), *arguments, *(["-t"] if tty else []), *(["-i"] if stdin else [])]
         with ExitStack() as stack:
             report, report_end = _pipe(stack)
@@ -130,6 +138,7 @@ class Conmon:
                 handed.append(attached_end)
             process = await self._spawner.start(
                 command,
+                prepare=prepare,
                 environment={**environment, "PATH": PATH, "TZ": "UTC"},
                 descriptors=[each.fileno() for each in handed],
             )

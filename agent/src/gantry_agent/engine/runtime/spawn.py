@@ -10,7 +10,7 @@ import contextlib
 import ctypes
 import os
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,20 +54,30 @@ class Spawner:
         self,
         arguments: Sequence[str],
         *,
+        prepare: Callable[[], None] | None = None,
         environment: Mapping[str, str] | None = None,
         descriptors: Sequence[int] = (),
         output: int = subprocess.DEVNULL,
         errors: int = subprocess.DEVNULL,
     ) -> "subprocess.Popen[bytes]":
-        """Start a program with the given file descriptors open in it. Raises Internal when it cannot be started."""
+        """Start a program with the given file descriptors open in it. Raises Internal when it cannot be started.
+
+        `prepare` is called before, in the thread: writing a small file takes as long as the disk is busy.
+        """
         loop = asyncio.get_running_loop()
-        work = loop.run_in_executor(
-            self._thread, self._start, arguments, environment, tuple(descriptors), output, errors
-        )
+
+        def begin() -> "subprocess.Popen[bytes]":
+            if prepare:
+                prepare()
+            return self._start(arguments, environment, tuple(descriptors), output, errors)
+
+        work = loop.run_in_executor(self._thread, begin)
         try:
             return await asyncio.shield(work)
         except asyncio.CancelledError:
-            await asyncio.wait([work])  # the descriptors handed over are the caller's to close
+            while not work.done():  # the descriptors handed over are the caller's to close
+                with contextlib.suppress(asyncio.CancelledError):
+                    await asyncio.wait([work])
             raise
         except OSError as exc:
             raise Internal(f"{arguments[0]} cannot be started: {exc}") from exc

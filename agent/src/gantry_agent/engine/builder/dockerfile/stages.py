@@ -5,12 +5,12 @@ is no stage's is an image's.
 """
 
 from bisect import bisect_left
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from .errors import DockerfileError, Place, did_you_mean, quoted
 from .expand import expand
-from .instructions import Copy, From, Instruction, Run, Stage
+from .instructions import Copy, From, Instruction, Onbuild, Run, Stage
 from .parse import Dockerfile
 
 SCRATCH = "scratch"
@@ -33,7 +33,7 @@ class Linked:
     stage: Stage
     start: From
     base: Need
-    needs: tuple[Need, ...]  # of COPY --from and RUN --mount=from=
+    needs: tuple[Need, ...]  # of COPY --from and RUN --mount=from=, also in triggers of its base as far as known
 
     @property
     def stages(self) -> frozenset[int]:
@@ -46,6 +46,10 @@ class Linked:
         return frozenset(
             each.image for each in (self.base, *self.needs) if each.stage is None and each.image != SCRATCH
         )
+
+
+Triggers = Callable[[Linked], Iterable[Instruction]]
+"""The triggers (ONBUILD) of the image that a stage's FROM names, as far as they are known."""
 
 
 @dataclass(frozen=True)
@@ -89,12 +93,24 @@ class Names:
         found = []
         for instruction in instructions:
             if isinstance(instruction, Copy) and instruction.from_:
-                found.append(self._copied(instruction, here))
+                found.append(self.copied(instruction, here))
             elif isinstance(instruction, Run):
                 for mount in instruction.mounts:
                     if mount.from_ and not (mount.ready and mount.type in _NO_SOURCE):
                         found.append(self._named(instruction, mount.from_, here))
         return found
+
+    def copied(self, instruction: Copy, here: int) -> Need:
+        """What COPY --from takes: of a stage the index will do. Raises DockerfileError for the index of none."""
+        if not _is_index(instruction.from_):
+            return self._named(instruction, instruction.from_, here)
+        if int(instruction.from_) >= len(self._stages):
+            raise DockerfileError(
+                f"invalid stage index {instruction.from_}: the last one is {len(self._stages) - 1}",
+                instruction.place,
+                instruction.name,
+            )
+        return Need(instruction, int(instruction.from_))
 
     def target(self, name: str) -> int:
         """The stage to build: by name, by index, the last one for "". Raises DockerfileError."""
@@ -108,17 +124,6 @@ class Names:
             place = Place(self._stages[0].start.place.file)
             raise DockerfileError(f"target stage {quoted(name)} could not be found{guess}", place)
         return index
-
-    def _copied(self, instruction: Copy, here: int) -> Need:
-        if not _is_index(instruction.from_):
-            return self._named(instruction, instruction.from_, here)
-        if int(instruction.from_) >= len(self._stages):
-            raise DockerfileError(
-                f"invalid stage index {instruction.from_}: the last one is {len(self._stages) - 1}",
-                instruction.place,
-                instruction.name,
-            )
-        return Need(instruction, int(instruction.from_))
 
     def _named(self, instruction: Instruction, name: str, here: int) -> Need:
         index = self.stage(name, here)
@@ -140,13 +145,15 @@ def link(dockerfile: Dockerfile, args: Mapping[str, str]) -> tuple[Linked, ...]:
     return tuple(linked)
 
 
-def plan(dockerfile: Dockerfile, args: Mapping[str, str], target: str = "") -> Plan:
+def plan(dockerfile: Dockerfile, args: Mapping[str, str], target: str = "", triggers: Triggers = lambda _: ()) -> Plan:
     """What to build for a target; stages it does not need are left out, whatever is wrong with them.
 
-    Raises DockerfileError as `link` does, for an unknown target, and for a stage used above its FROM.
+    What the triggers of a base take is needed as well. Raises DockerfileError as `link` does, for an unknown target,
+    and for a stage used above its FROM or by its own base's triggers.
     """
-    linked = link(dockerfile, args)
-    goal = Names(dockerfile.stages).target(target)
+    linked = list(link(dockerfile, args))
+    names = Names(dockerfile.stages)
+    goal = names.target(target)
     needed: set[int] = set()
     waiting = [goal]
     while waiting:
@@ -154,6 +161,8 @@ def plan(dockerfile: Dockerfile, args: Mapping[str, str], target: str = "") -> P
         if index in needed:
             continue
         needed.add(index)
+        found = names.needs(_triggers(linked[index], linked, triggers), index)
+        linked[index] = replace(linked[index], needs=(*found, *linked[index].needs))
         _refuse_later(linked[index], linked)
         waiting.extend(linked[index].stages)
     order = tuple(sorted(needed))  # needs only point upwards
@@ -169,9 +178,19 @@ def _is_index(name: str) -> bool:
     return name.isascii() and name.isdigit() and len(name) <= 9
 
 
+def _triggers(linked: Linked, all_linked: Sequence[Linked], triggers: Triggers) -> Iterable[Instruction]:
+    """Those of its base: of a stage, they stand in the file."""
+    if linked.base.stage is None:
+        return triggers(linked)
+    base = all_linked[linked.base.stage].stage
+    return [each.trigger for each in base.instructions if isinstance(each, Onbuild)]
+
+
 def _refuse_later(linked: Linked, all_linked: Sequence[Linked]) -> None:
     here = linked.stage
     for need in linked.needs:
+        if need.stage == here.index:
+            raise _circular(here, need)
         if need.stage is not None and need.stage > here.index:
             name = all_linked[need.stage].stage.name
             raise DockerfileError(
@@ -207,7 +226,10 @@ def _circle(linked: Sequence[Linked], circle: list[int]) -> DockerfileError:
     """Told of the topmost stage: its FROM only leads upwards, so one of its instructions closes the circle."""
     place = circle.index(min(circle))
     stage, following = linked[circle[place]], circle[(place + 1) % len(circle)]
-    need = next(each for each in stage.needs if each.stage == following)
+    return _circular(stage.stage, next(each for each in stage.needs if each.stage == following))
+
+
+def _circular(stage: Stage, need: Need) -> DockerfileError:
     return DockerfileError(
-        f"circular dependency detected on stage: {stage.stage.name}", need.instruction.place, need.instruction.name
+        f"circular dependency detected on stage: {stage.name}", need.instruction.place, need.instruction.name
     )
