@@ -1,6 +1,7 @@
 // An operation's output, from its first line, then as it comes: <div data-output="7"> follows /ws/operations/7/output.
 // A reconnect resumes after the last line had, so that nothing is missed or shown twice.
 
+const NOT_ALLOWED = 4403;
 const STREAMS = new Set(["stderr", "error", "note"]);
 
 function follow(box) {
@@ -41,6 +42,7 @@ function follow(box) {
     };
     socket.onclose = (event) => {
       if (ended && after < 0) status.textContent = "It wrote no output";
+      if (!ended && event.code === NOT_ALLOWED) status.textContent = "Output, cut off: your right to it has ended";
       if (ended || event.code >= 4400) return;
       status.textContent = "Output, reconnecting…";
       const ceiling = Math.min(10_000, 500 * 2 ** attempt);

@@ -4,8 +4,8 @@ import { Screen } from "./terminal/screen.js";
 import { Keypad } from "./terminal/keypad.js";
 import { Finder } from "./terminal/finder.js";
 import { Notice } from "./terminal/notice.js";
+import { showState } from "./ui/state.js";
 
-const SHAPES = { ok: "s-running", busy: "s-busy", warn: "s-warning", bad: "s-dead", idle: "s-exited" };
 const RESIZE_AFTER = 80; // ms without a further change
 const START_PATIENCE = 30_000;
 const START_EVERY = 1_500;
@@ -49,6 +49,8 @@ class TerminalPage {
     on("ready", (message) => this.ready(message));
     on("replay", (span) => this.replay(span));
     on("output", ({ bytes, shown }) => this.output(bytes, shown));
+    on("recording", (message) => this.recorded(message));
+    on("watchers", ({ names }) => this.watchedBy(names));
     on("lost", ({ attempt }) => this.lost(attempt));
     on("away", (message) => this.away(message));
     on("over", (message) => this.over(message));
@@ -56,6 +58,7 @@ class TerminalPage {
   }
 
   ready({ opened }) {
+    this.watchedBy([]);
     if (opened && opened !== "a shell") this.part("command").textContent = opened;
     this.startingUntil = 0;
     this.awaySince = null;
@@ -84,6 +87,23 @@ class TerminalPage {
       this.nudge();
       shown();
     });
+  }
+
+  // Small and calm, but for a shell that should be recorded and is not.
+  recorded({ on, why }) {
+    const element = this.part("recorded");
+    element.hidden = false;
+    element.classList.toggle("is-off", !on);
+    element.querySelector(".word").textContent = on ? "Recorded" : "Not recorded";
+    element.title = on ? "What this shell shows is recorded, and may be watched." : `This shell is not recorded: ${why}.`;
+  }
+
+  watchedBy(names) {
+    const element = this.part("watchers");
+    element.hidden = !names.length;
+    const all = names.length < 3 ? names.join(" and ") : `${names.length} people`;
+    element.querySelector(".word").textContent = `${all} ${names.length === 1 ? "is" : "are"} watching`;
+    element.title = names.join(", ");
   }
 
   // Where `bytes`, just counted by the link, begin.
@@ -182,15 +202,12 @@ class TerminalPage {
   }
 
   idle() {
+    this.watchedBy([]);
     this.root.classList.add("is-idle");
   }
 
   status(tone, word) {
-    const element = this.part("status");
-    element.className = `state ${tone}${tone === "busy" ? " turning" : ""}`;
-    const use = element.querySelector("use");
-    use.setAttribute("href", use.getAttribute("href").replace(/#.*/, `#${SHAPES[tone]}`));
-    element.querySelector(".word").textContent = word;
+    showState(this.part("status"), tone, word);
   }
 
   // --- From the person ---

@@ -1,4 +1,5 @@
 // The words around the lines: the line at the foot, the notice over them, what an empty page says.
+import { showState } from "../ui/state.js";
 
 const WORDS = { connecting: ["busy", "s-busy", "Connecting…"], live: ["ok", "s-running", "Live"], lost: ["warn", "s-warning", "Reconnecting…"], ended: ["idle", "s-exited", "Ended"], gone: ["idle", "s-removing", "Removed"], refused: ["bad", "s-dead", "Not available"], paused: ["warn", "s-paused", "Paused"] };
 const number = new Intl.NumberFormat();
@@ -12,10 +13,7 @@ export class Status {
 
   show(phase, words = "") {
     const [tone, shape, word] = WORDS[phase];
-    const state = this.part("state");
-    state.className = `state ${tone}${tone === "busy" ? " turning" : ""}`;
-    state.querySelector("use").setAttribute("href", `${document.body.dataset.sprite}#${shape}`);
-    write(state.querySelector(".word"), words || word);
+    showState(this.part("state"), tone, words || word, shape);
     this.root.dataset.phase = phase;
   }
 

@@ -2,7 +2,7 @@
 // it asks for the rest of the same shell (containers/consumers/terminal.py says what is spoken).
 //
 // Events: `opening`, `ready` {opened}, `output` {bytes, shown}, `replay` {from, to, reset}, `lost` {attempt},
-// `away` {message, hint, since}, `over` {kind, …} where kind is exit, refused, gone, elsewhere, denied, signed-out.
+// `recording` {on, why}, `watchers` {names}, `away` {message, hint, since}, `over` {kind, …} where kind is exit, refused, gone, elsewhere, denied, signed-out.
 
 const ACK_EVERY = 64 * 1024;
 const INPUT_WINDOW = 64 * 1024;
@@ -115,6 +115,7 @@ export class Link extends EventTarget {
     if (message.type === "ready") this.ready(message);
     else if (message.type === "replay") this.replay(message);
     else if (message.type === "took") { this.ahead -= message.bytes; this.pump(); }
+    else if (message.type === "recording" || message.type === "watchers") this.tell(message.type, message);
     else if (message.type === "exit") this.exited(message);
     else if (message.type === "refused" || message.type === "away" || message.type === "gone") this.verdict = message;
   }
