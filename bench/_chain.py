@@ -20,11 +20,11 @@ PARTS = ("web", "gateway", "agent")
 _SIGN_IN = """
 from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
 from django.contrib.sessions.backends.db import SessionStore
-from controlplane.access.models import Role, User
-user, _ = User.objects.get_or_create(username="bench", defaults={"role": Role.ADMINISTRATOR})
+from controlplane.access.models import Standing, User
+user, _ = User.objects.get_or_create(username="bench", defaults={"standing": Standing.ADMINISTRATOR})
 session = SessionStore()
 session[SESSION_KEY] = str(user.pk)
-session[BACKEND_SESSION_KEY] = "django.contrib.auth.backends.ModelBackend"
+session[BACKEND_SESSION_KEY] = "controlplane.access.backend.People"
 session[HASH_SESSION_KEY] = user.get_session_auth_hash()
 session.save()
 print(session.session_key)
@@ -61,7 +61,7 @@ class Chain:
         return {part: sum(_resident(pid) for pid in self.up.pids(part)) for part in PARTS}
 
     def _python(self, code: str) -> str:
-        return self.up.manage("shell", "--verbosity=0", "-c", code).strip()
+        return self.up.home.django(code)
 
 
 @contextmanager

@@ -210,8 +210,9 @@ def _memory(result: Result, kind: type[EngineProcess], folder: Path) -> None:
             context = _large_context(folder / "large.tar", size)
             with _watched(engine) as peak:
                 _post(engine, context, False)
-            result.figures.append(Figure(f"engine's peak, {size} MB context, {kind.kind}", "MB", [peak["engine"]]))
-            result.figures.append(Figure(f"helpers' peak, {size} MB context, {kind.kind}", "MB", [peak["helpers"]]))
+            result.figures += [
+                Figure(f"peak of the {who}, {size} MB context, {kind.kind}", "MB", [most]) for who, most in peak.items()
+            ]
 
 
 def _large_context(path: Path, size: int) -> Path:
@@ -274,11 +275,13 @@ def _judge(result: Result) -> None:
     for name, target in TARGETS.items():
         ratio = medians[f"{name}, native"] / medians[f"{name}, docker"]
         result.ratios.append(Ratio(f"{name}, native to docker", ratio, f"at most {target}", ratio <= target))
-    for who in ("engine", "helpers"):
-        small, large = (medians[f"{who}'s peak, {size} MB context, native"] for size in (SMALL, LARGE))
-        ratio = large / small
-        name = f"{who}'s peak, native, {LARGE} MB context to {SMALL}"
-        result.ratios.append(Ratio(name, ratio, f"at most {GROWTH}", ratio <= GROWTH))
+    # Together: what one engine does itself another leaves to a process, and looking misses helpers of short life.
+    small, large = (
+        sum(medians[f"peak of the {who}, {size} MB context, native"] for who in ("engine", "helpers"))
+        for size in (SMALL, LARGE)
+    )
+    name = f"peak of engine and helpers, native, {LARGE} MB context to {SMALL}"
+    result.ratios.append(Ratio(name, large / small, f"at most {GROWTH}", large / small <= GROWTH))
 
 
 if __name__ == "__main__":

@@ -7,12 +7,10 @@ time however large the mirror is, so each page is also measured over a mirror of
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from typing import Any
 
 from bench.figures import Figure, Ratio, Result
-from tests.support.home import ROOT, Home
+from tests.support.home import Home
 
 PAGES = (
     "/",
@@ -54,7 +52,7 @@ pictures = Image.objects.bulk_create(
 ImageTag.objects.bulk_create([
     ImageTag(host=image.host, image=image, reference=f"reg/shop/app{n}:v1", repository=f"reg/shop/app{n}", tag="v1")
     for n, image in enumerate(pictures)], batch_size=2000)
-User.objects.create_user("ada", password="x", role="administrator")
+User.objects.create_user("ada", password="x", standing="administrator")
 client = Client(headers={"host": "127.0.0.1"})
 client.force_login(User.objects.get())
 found = {}
@@ -90,15 +88,5 @@ def _measure(count: int) -> dict[str, Any]:
     """{page: {"samples": [ms], "queries": n}} over a mirror of `count` containers."""
     with Home() as home:
         (home.path / "static").mkdir(exist_ok=True)
-        done = subprocess.run(
-            [sys.executable, "-c", PROGRAM, str(count), str(ROUNDS), *PAGES],
-            cwd=ROOT,
-            env={**home.environment(), "DJANGO_SETTINGS_MODULE": "controlplane.settings"},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-    if done.returncode:
-        raise RuntimeError(done.stderr[-3000:])
-    found: dict[str, Any] = json.loads(done.stdout)
+        found: dict[str, Any] = json.loads(home.program(PROGRAM, str(count), str(ROUNDS), *PAGES))
     return found

@@ -8,26 +8,41 @@ Session-wide (shared: use ``unique()`` names, do not stop them):
     busybox_image                  the reference "127.0.0.1:PORT/gantry/busybox:1", pushed to ``registry``
     busybox_loaded                 the same reference, loaded into one of the engines on demand:
                                    busybox_loaded(docker_engine) → reference
+For one file:
+    stage                          a control plane whose host is ``docker_engine``
 A test that kills, freezes or fills an engine starts its own: ``with Dockerd() as engine: …`` (0.3 s).
 """
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import hypothesis
 import pytest
+from django.apps import apps
 from django.conf import settings
+from django.db.models.signals import post_migrate
 
+from tests.support import cgroups
 from tests.support.engines import Dockerd, EngineProcess, Native, Podman
+from tests.support.flush import allow_flush
 from tests.support.images import TestImage, busybox, busybox_why_not
 from tests.support.redis import RedisServer
 from tests.support.registry import Registry
 from tests.support.scratch import sweep
 
+if TYPE_CHECKING:
+    from tests.support.stage import Stage
+
 # How long an example takes says how busy the machine is.
 hypothesis.settings.register_profile("gantry", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
 hypothesis.settings.load_profile("gantry")
+
+allow_flush()
+
+
+def pytest_report_header() -> str:
+    return f"cgroups: version {cgroups.version()}"
 
 
 def need(*reasons: str) -> None:
@@ -37,10 +52,38 @@ def need(*reasons: str) -> None:
             pytest.skip(reason)
 
 
+@pytest.fixture
+def clocks_aside(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Queries are counted: how long a page takes must not be. A minute later the session would be noted again, and two
+    seconds into a page the grants be read again."""
+    from controlplane.access import rights, sessions
+
+    monkeypatch.setattr(sessions, "NOTE_SECONDS", float("inf"))
+    monkeypatch.setattr(rights, "KEPT_SECONDS", float("inf"))
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _no_leftovers() -> None:
     """Clear away what a killed test run left behind."""
     sweep()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _built_in_roles() -> Iterator[None]:
+    """A test with transactions of its own empties every table at its end; these rows belong to the installation."""
+    # Here, not above: programs of tests that know no Django import this module, too.
+    from controlplane.access.models import Role
+    from controlplane.access.roles import BUILT_IN
+
+    def make(**_: object) -> None:
+        for slug, (name, description, verbs) in BUILT_IN.items():
+            values = {"name": name, "description": description, "verbs": sorted(verbs), "built_in": True}
+            Role.objects.update_or_create(slug=slug, defaults=values)
+
+    sender = apps.get_app_config("access")
+    post_migrate.connect(make, sender=sender, weak=False)
+    yield
+    post_migrate.disconnect(make, sender=sender)
 
 
 @pytest.fixture(scope="session")
@@ -107,6 +150,16 @@ def busybox_loaded(busybox_image: str, busybox_archive: TestImage) -> Callable[[
         return busybox_image
 
     return load
+
+
+@pytest.fixture(scope="module")
+def stage(docker_engine: EngineProcess, busybox_loaded: Callable[[EngineProcess], str]) -> Iterator["Stage"]:
+    """A control plane whose one host is ``docker_engine``, for the tests of a file."""
+    from tests.support.stage import Stage
+
+    busybox_loaded(docker_engine)
+    with Stage(docker_engine) as stage:
+        yield stage
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

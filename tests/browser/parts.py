@@ -13,6 +13,16 @@ from playwright.sync_api import Page, Request, Route
 from tests.support.home import ROOT
 
 STATIC = ROOT / "static"
+SCREEN_TEXT = """(terminal) => {
+  const buffer = terminal.buffer.active;
+  let text = "";
+  for (let row = 0; row < buffer.length; row += 1) {
+    const line = buffer.getLine(row);
+    text += (row && !line.isWrapped ? "\\n" : "") + line.translateToString(true);
+  }
+  return text;
+}"""
+"""All lines of an xterm, wrapped ones joined."""
 HEAD = "".join(
     f'<link rel="stylesheet" href="/static/{path}">'
     for path in (

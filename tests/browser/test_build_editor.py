@@ -13,6 +13,7 @@ from tests.browser.parts import Stage
 
 pytestmark = [pytest.mark.browser]
 
+INTERACTION_DELAY = 150  # ms: twice what CodeMirror ignores keys for once a completion has opened (interactionDelay)
 TEXT = """# syntax=docker/dockerfile:1
 FROM debian:12 AS build
 RUN <<EOF
@@ -75,6 +76,7 @@ def test_tab_leaves_the_editor_unless_a_completion_is_open(stage: Stage) -> None
     page.locator(".cm-content").click()
     page.keyboard.type("EXPO")
     assert labels(page) == ["EXPOSE"]
+    page.wait_for_timeout(INTERACTION_DELAY)
     page.keyboard.press("Tab")
     expect(page.locator("#id_text")).to_have_value("EXPOSE ")
     expect(page.locator(".cm-content")).to_be_focused()
@@ -117,6 +119,7 @@ def test_completion_says_what_an_instruction_takes(stage: Stage) -> None:
     page.keyboard.type("wor")
     assert labels(page) == ["WORKDIR"]
     expect(page.locator(".cm-completionInfo")).to_contain_text("made when it is not there")
+    page.wait_for_timeout(INTERACTION_DELAY)
     page.keyboard.press("Enter")
     expect(page.locator("#id_text")).to_have_value("WORKDIR ")
 

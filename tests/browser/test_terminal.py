@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, WebSocket, expect
 
+from tests.browser.parts import SCREEN_TEXT
 from tests.support.engines import EngineProcess, unique
 from tests.support.netns import NetworkNamespace
 from tests.support.stage import Stage
@@ -83,36 +84,12 @@ def notice(page: Page) -> Any:
 
 def screen(page: Page) -> str:
     """All lines of the terminal, wrapped ones joined."""
-    return str(
-        page.evaluate(
-            f"""() => {{
-              const buffer = {ROOT}.terminal.buffer.active;
-              let text = "";
-              for (let row = 0; row < buffer.length; row += 1) {{
-                const line = buffer.getLine(row);
-                text += (row && !line.isWrapped ? "\\n" : "") + line.translateToString(true);
-              }}
-              return text;
-            }}"""
-        )
-    )
+    return str(page.evaluate(f"() => ({SCREEN_TEXT})({ROOT}.terminal)"))
 
 
 def shows(page: Page, text: str, timeout: int = 15_000) -> None:
     """Wait until the terminal shows `text`."""
-    page.wait_for_function(
-        f"""(text) => {{
-          const buffer = {ROOT}.terminal.buffer.active;
-          let all = "";
-          for (let row = 0; row < buffer.length; row += 1) {{
-            const line = buffer.getLine(row);
-            all += (row && !line.isWrapped ? "\\n" : "") + line.translateToString(true);
-          }}
-          return all.includes(text);
-        }}""",
-        arg=text,
-        timeout=timeout,
-    )
+    page.wait_for_function(f"(text) => ({SCREEN_TEXT})({ROOT}.terminal).includes(text)", arg=text, timeout=timeout)
 
 
 def type_line(page: Page, text: str) -> None:
@@ -374,7 +351,8 @@ class TestOnAPhone:
 
     def test_its_row_of_keys(self, page: Page, address: str) -> None:
         enter(page, address)
-        type_line(page, "cat")
+        type_line(page, "sh -c 'echo sta\"\"rted; exec cat'")
+        shows(page, "\nstarted")  # it is this that the key ends, not a shell that is about to start it
         page.get_by_role("button", name="Control, for the next key").tap()
         page.keyboard.type("c")
         shows(page, "^C\n/ #")

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from controlplane.lib.references import parse
 from hosts.engine import STDERR, STDOUT, Engine, EngineError, HijackedStream, demultiplex, raise_for_message, segment
-from images.reference import parse
 from tests.support.engines import EngineProcess, unique
 from tests.support.images import TestImage, busybox, digest
 from tests.support.registry import Registry, SlowRegistry

@@ -1,6 +1,5 @@
 """A registry that only refuses, with or without TLS: for what Debian's registry cannot be brought to say."""
 
-import datetime
 import http.server
 import json
 import ssl
@@ -8,10 +7,7 @@ import threading
 from pathlib import Path
 from typing import Self
 
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
+from tests.support.certificate import self_signed
 
 
 class RefusingRegistry:
@@ -42,7 +38,7 @@ class RefusingRegistry:
         self._server.handle_error = lambda *_: None  # type: ignore[method-assign]
         if certificates:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-            context.load_cert_chain(_self_signed(certificates))
+            context.load_cert_chain(self_signed(certificates))
             self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
         self.address = f"{host}:{self._server.server_port}"
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
@@ -55,25 +51,3 @@ class RefusingRegistry:
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
-
-
-def _self_signed(folder: Path) -> Path:
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "registry.test")])
-    now = datetime.datetime.now(datetime.UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
-        .sign(key, hashes.SHA256())
-    )
-    secret = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-    path = folder / "registry.pem"
-    path.write_bytes(certificate.public_bytes(serialization.Encoding.PEM) + secret)
-    return path

@@ -32,7 +32,7 @@ def test_the_same_image_is_pulled_on_twenty_hosts_at_once(
         hosts = [agent.host for agent in agents]
         for host in hosts:
             eventually(lambda host=host: person.host_state(host) == "connected", timeout=60)
-        with SlowRegistry(registry, bytes_per_second=200_000) as slow:
+        with SlowRegistry(registry, bytes_per_second=20_000) as slow:
             parent = person.ask("/images/pull/", reference=slow.reference("gantry/many:1"), hosts=hosts)
             at_once = eventually(lambda: len(running := person.rows(RUNNING)) == HOSTS and running, timeout=60)
             assert {count for _, count in at_once} == {1}
@@ -55,11 +55,14 @@ def test_a_host_pulls_no_more_at_once_than_its_limit(
         registry.push(busybox(layers=1, layer_size=200_000), name)
     with (
         joined(up, unique("limited"), engine.socket, pull_limit=2) as agent,
-        SlowRegistry(registry, bytes_per_second=300_000) as slow,
+        SlowRegistry(registry, bytes_per_second=30_000) as slow,
     ):
         eventually(lambda: person.host_state(agent.host) == "connected", timeout=30)
         pulls = [person.ask("/images/pull/", reference=slow.reference(name), hosts=[agent.host]) for name in names]
-        seen = set()
+        seen = {
+            eventually(lambda: (running := dict(person.rows(RUNNING)).get(agent.host, 0)) > 1 and running, timeout=60)
+        }
+        slow.release()
 
         def all_done() -> bool:
             seen.add(dict(person.rows(RUNNING)).get(agent.host, 0))

@@ -101,22 +101,14 @@ def sent_away(live: ClientConnection) -> bool:
     return False
 
 
-class OnForeignRedis(Up):
-    """Gantry on a Redis of somebody else's, which its supervisor does not start again."""
-
-    def __init__(self, redis: RedisServer, *arguments: str) -> None:
-        super().__init__(*arguments)
-        self.redis = redis
-
-    def environment(self) -> dict[str, str]:
-        return {**super().environment(), "REDIS_URL": self.redis.url}
-
-
 def test_a_redis_that_stays_away_is_waited_for(engine: Dockerd, image: str, tmp_path: Path) -> None:
-    """Away until Celery's worker has tried three times, which takes it twelve seconds and more each time after."""
+    """Away until Celery's worker has tried three times, which takes it twelve seconds and more each time after.
+
+    It is a Redis of somebody else's, which Gantry's supervisor does not start again.
+    """
     with (
         RedisServer(tmp_path / "redis.sock") as redis,
-        OnForeignRedis(redis, "--engine", f"unix://{engine.socket}") as up,
+        Up("--engine", f"unix://{engine.socket}", REDIS_URL=redis.url) as up,
     ):
         person = Person(up)
         eventually(lambda: person.host_state(1) == "connected", timeout=30)

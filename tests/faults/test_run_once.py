@@ -11,10 +11,11 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 
-from containers.work import OPERATION_LABEL
+from containers.running import OPERATION_LABEL
 from tests.fakes.engine import LyingEngine, answers, silent
 from tests.faults.agents import joined
 from tests.faults.person import Person
@@ -28,10 +29,11 @@ pytestmark = [pytest.mark.root, pytest.mark.docker, pytest.mark.registry, pytest
 NOTHING = "\0"  # occurs in no path: a liar that lies about it lies no more
 
 
-def made_by(engine: Dockerd, operation: int) -> list[dict[str, str]]:
+def made_by(engine: Dockerd, operation: int) -> list[dict[str, Any]]:
     """The containers that carry an operation's mark."""
-    filters = json.dumps({"label": [f"{OPERATION_LABEL}={operation}"]})
-    return list(engine.expect("GET", "/containers/json", all="true", filters=filters))
+    filters = json.dumps({"label": [OPERATION_LABEL]})
+    found = engine.expect("GET", "/containers/json", all="true", filters=filters)
+    return [each for each in found if each["Labels"][OPERATION_LABEL].startswith(f"{operation}.")]
 
 
 @contextmanager
@@ -40,7 +42,7 @@ def second_worker(up: Up) -> Iterator[None]:
     command = [sys.executable, "-W", "ignore", "-m", "celery", "--quiet", "-A", "controlplane", "worker"]
     command += ["--pool", "threads", "--concurrency", "4", "--hostname", "second@%h"]
     with (up.home.path / "second-worker.log").open("wb") as log:
-        process = subprocess.Popen(command, cwd=ROOT, env=up.environment(), stdout=log, stderr=log)
+        process = subprocess.Popen(command, cwd=ROOT, env=up.home.environment(), stdout=log, stderr=log)
     try:
         yield
     finally:

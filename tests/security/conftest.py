@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from django.test import Client
 
-from tests.security.fleet import Fleet, make
+from tests.security.fleet import Fleet, make, prove
+from tests.security.tenants import Tenants, make_tenants
 
 
 @pytest.fixture
@@ -17,6 +18,7 @@ def fleet(db: None) -> Fleet:
 def administrator(fleet: Fleet) -> Client:
     client = Client(raise_request_exception=True)
     client.force_login(fleet.administrator)
+    prove(client, fleet.administrator)
     return client
 
 
@@ -24,4 +26,16 @@ def administrator(fleet: Fleet) -> Client:
 def viewer(fleet: Fleet) -> Client:
     client = Client(raise_request_exception=True)
     client.force_login(fleet.viewer)
+    return client
+
+
+@pytest.fixture
+def tenants(db: None) -> Tenants:
+    return make_tenants()
+
+
+@pytest.fixture
+def developer(tenants: Tenants) -> Client:
+    client = Client(raise_request_exception=True)
+    client.force_login(tenants.developer)
     return client

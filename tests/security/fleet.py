@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
+from django.test import Client
 from django.utils import timezone
 
-from containers.models import Container
-from controlplane.access.models import Invitation, Role, User
+from containers.models import Container, Ending, Recording
+from controlplane.access.models import Grant, Invitation, Role, Standing, Team, Token, User
+from controlplane.lib import origin
+from controlplane.lib.origin import Door
 from controlplane.operations.audit import record
-from controlplane.operations.models import Operation, OperationOutput, State
+from controlplane.operations.models import AuditEntry, Operation, OperationOutput, State
 from hosts.models import Environment, Host, HostState
 from images.builds.asked import Options, Source
 from images.builds.models import Build, Credential, Definition, Upload
@@ -35,12 +40,26 @@ class Fleet:
     definition: Definition
     credential: Credential
     upload: Upload
+    team: Team
+    role: Role
+    grant: Grant
+    recording: Recording
+    entry: AuditEntry
+    service: User
+    token: Token
 
     def pk(self, route: str) -> int:
         """The id of the row that `route` (a pattern of the resolver) is about."""
         rows: dict[str, Any] = {
             "people/invitations/": self.invitation,
+            "people/services/": self.service,
             "people/": self.viewer,
+            "access/teams/": self.team,
+            "access/roles/": self.role,
+            "access/grants/": self.grant,
+            "access/people/": self.viewer,
+            "operations/audit/": self.entry,
+            "profile/tokens/": self.token,
             "operations/": self.operation,
             "ws/operations/": self.operation,
             "hosts/environments/": self.environment,
@@ -48,14 +67,17 @@ class Fleet:
             "builds/": self.build.operation,
             "containers/": self.container,
             "ws/containers/": self.container,
+            "recordings/": self.recording,
+            "ws/recordings/": self.recording,
         }
-        return int(next(row for prefix, row in rows.items() if route.startswith(prefix)).pk)
+        row = next(row for prefix, row in rows.items() if route.startswith(prefix))
+        return int(row.seq if isinstance(row, AuditEntry) else row.pk)
 
 
 def make(text: str = "web") -> Fleet:
     """A fleet in which every text that comes from a host or a person contains `text`."""
-    administrator = User.objects.create(username="ada", password=UNUSABLE, role=Role.ADMINISTRATOR)
-    viewer = User.objects.create(username="vic", password=UNUSABLE, role=Role.VIEWER, first_name=text[:150])
+    administrator = User.objects.create(username="ada", password=UNUSABLE, standing=Standing.ADMINISTRATOR)
+    viewer = User.objects.create(username="vic", password=UNUSABLE, standing=Standing.VIEWER, first_name=text[:150])
     environment = Environment.objects.create(name=text[:60], slug="env", position=0)
     host = Host.objects.create(
         name=text[:120],
@@ -108,10 +130,65 @@ def make(text: str = "web") -> Fleet:
         progress={text: {"status": text, "current": 1, "total": 2}},
     )
     OperationOutput.objects.create(operation=operation, seq=1, stream="stderr", text=text)
-    record(viewer, "container.stop", target_name=text, host_name=text, detail=text, operation=operation)
-    invitation, _ = Invitation.issue(Role.VIEWER, created_by=administrator)
+    with origin.entered(door=Door.PAGE, ip="127.0.0.1"):
+        entry = record(viewer, "container.stop", target_name=text, host_name=text, detail=text, operation=operation)
+    invitation, _ = Invitation.issue(Standing.VIEWER, created_by=administrator)
     builds = _builds(text, operation, administrator)
-    return Fleet(administrator, viewer, invitation, environment, host, container, tag, operation, *builds)
+    access = _access(text, viewer, environment)
+    recording = _recording(text, container, viewer)
+    about = (administrator, viewer, invitation, environment, host, container, tag, operation)
+    return Fleet(*about, *builds, *access, recording, entry, *_accounts(text, viewer))
+
+
+def _access(text: str, member: User, environment: Environment) -> tuple[Team, Role, Grant]:
+    """A team of the viewer's, a role of one's own, and that role granted to that team."""
+    team = Team.objects.create(name=text[:80], slug="a-team", group=text[:200])
+    team.members.add(member)
+    role = Role.objects.create(name=text[:60], slug="a-role", description=text[:300], verbs=["container.see"])
+    grant = Grant.objects.create(team=team, role=role, repositories=[text[:200]], tags=[text[:200]], reason=text[:300])
+    grant.environments.set([environment])
+    return team, role, grant
+
+
+def _accounts(text: str, viewer: User) -> tuple[User, Token]:
+    """A service account that the viewer sees to, and a token of the viewer's."""
+    service = User.objects.create(
+        username="svc", password=UNUSABLE, is_service=True, responsible=viewer, purpose=text[:200]
+    )
+    token = Token.objects.create(
+        owner=viewer,
+        name=text[:80],
+        token_hash="h",
+        hint="gantry_pat_abcd",
+        addresses=[text],
+        expires_at=timezone.now() + timedelta(days=1),
+    )
+    return service, token
+
+
+def _recording(text: str, container: Container, actor: User) -> Recording:
+    """A recording that is over; its file is not there."""
+    return Recording.objects.create(
+        container=container,
+        engine_id=container.engine_id,
+        container_name=text[:250],
+        image_ref=text[:300],
+        image_name=container.image_name,
+        image_id=container.image_id,
+        host=container.host,
+        host_name=text[:200],
+        environment=container.host.environment,
+        actor=actor,
+        actor_name=text[:200],
+        terminal="d" * 32,
+        shell=text[:300],
+        is_live=False,
+        ended_at=timezone.now(),
+        ending=Ending.FULL,
+        trouble=text[:300],
+        size=1,
+        path="2026-11/none.cast",
+    )
 
 
 def _builds(text: str, operation: Operation, owner: User) -> tuple[Build, Definition, Credential, Upload]:
@@ -154,3 +231,11 @@ def _builds(text: str, operation: Operation, owner: User) -> tuple[Build, Defini
 
 def _step(text: str) -> dict[str, Any]:
     return {"word": "FROM", "text": text, "line": 1}
+
+
+def prove(client: Client, user: User) -> None:
+    """As if `user`, who is signed in with `client`, had given the password just now."""
+    session = client.session
+    session["account_authentication_methods"] = [{"method": "password", "at": time.time()}]
+    session["account_authentication_methods_user"] = str(user.pk)
+    session.save()

@@ -10,7 +10,7 @@ import pytest
 from asgiref.sync import sync_to_async
 from django.test import Client
 
-from containers import stream_views
+from containers import log_files
 from controlplane.asgi import application
 from controlplane.operations.models import AuditEntry
 from hosts.engine.errors import engine_error
@@ -33,7 +33,7 @@ def test_an_engines_refusal_is_told_as_its_own(
         raise engine_error(status, "denied: <b>by policy</b>")
         yield b""
 
-    monkeypatch.setattr(stream_views, "_log_text", refused)
+    monkeypatch.setattr(log_files, "text", refused)
     before = AuditEntry.objects.count()
     headers = {"HX-Request": "true"} if htmx else {}
     answer = administrator.get(f"/containers/{fleet.container.pk}/logs/download/", headers=headers)

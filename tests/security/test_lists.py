@@ -14,6 +14,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from containers.filters import SORTS as CONTAINER_SORTS
+from containers.recordings.filters import SORTS as RECORDING_SORTS
+from controlplane.granting.filters import SORTS as GRANT_SORTS
 from controlplane.operations.views import SORTS as OPERATION_SORTS
 from hosts.filters import SORTS as HOST_SORTS
 from images.builds.filters import SORTS as BUILD_SORTS
@@ -24,9 +26,11 @@ LISTS: dict[str, dict[str, tuple[str, ...]]] = {
     "/containers/": CONTAINER_SORTS,
     "/images/": IMAGE_SORTS,
     "/builds/": BUILD_SORTS,
+    "/recordings/": RECORDING_SORTS,
     "/hosts/": HOST_SORTS,
     "/operations/": OPERATION_SORTS,
-    "/operations/audit/": {"id": ("id",)},
+    "/operations/audit/": {"seq": ("seq",)},
+    "/access/grants/": GRANT_SORTS,
 }
 FIELDS = [
     "q",
@@ -43,6 +47,16 @@ FIELDS = [
     "show",
     "of",
     "trigger",
+    "person",
+    "team",
+    "role",
+    "container",
+    "since",
+    "until",
+    "target",
+    "door",
+    "before",
+    "after",
 ]
 PARAMETERS = [*FIELDS, "sort", "page", "size"]
 ODD = [
@@ -52,6 +66,7 @@ ODD = [
     "%", "_", "\\", "%%s", "%(a)s", "{0}", "\0", "\x1b", "-", "--", "-?", "?", "password", "host__public_key",
     "actor__password", "-actor__password", "id,name", "name desc", "1e400", "NaN", "inf", "-0", "9" * 5000,
     "1e49", "²", "1.5", "-1", "0x1", "last", "🦀", "\u202e", "a" * 10_000, "environment__slug", "[]", "true",
+    "0001-01-01T00:00+14:00", "9999-12-31T23:59-14:00", "2026-02-30T10:00", "2026-11-29T10:00",
 ]  # fmt: skip
 
 
@@ -101,16 +116,25 @@ def test_the_order_is_one_of_the_list(
         ask(administrator, path, [("sort", value)])
     allowed = {column.removeprefix("-") for columns in LISTS[path].values() for column in columns}
     ours = {"repository", "tag", "reference", "name", "id", "host__name", "pk", "position", "username", "created_at"}
-    assert {name.removeprefix("-") for name in seen} <= allowed | ours | {"image__engine_id", "slug"}
+    assert {name.removeprefix("-") for name in seen} <= allowed | ours | {
+        "image__engine_id",
+        "slug",
+        "environment__name",
+    }
+
+
+def shown(answer: Any) -> int:
+    """How many rows the page has; each list of the fleet fits on one."""
+    return len(answer.context["listing"].rows)
 
 
 def test_a_key_of_the_address_is_no_lookup(administrator: Client, fleet: Fleet) -> None:
     """Only the filters' own names are looked at: `?host__public_key__startswith=a` would read a column by guessing."""
     for path in LISTS:
-        whole = administrator.get(path).context["listing"].total
+        whole = shown(administrator.get(path))
         for key in ("host__public_key__startswith", "actor__password__startswith", "pk__in", "id__gt", "_connector"):
             try:
-                assert ask(administrator, path, [(key, "zzz")]).context["listing"].total == whole
+                assert shown(ask(administrator, path, [(key, "zzz")])) == whole
             except FieldError as exc:
                 raise AssertionError(f"{path}: {key} reached the database") from exc
 

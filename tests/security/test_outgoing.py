@@ -23,8 +23,12 @@ ROOT = Path(__file__).parents[2]
 NETWORKING = {"urllib.request", "http.client", "aiohttp", "httpx", "requests", "urllib3", "socket", "websockets"}
 # Each with the reason why no text from outside becomes an address there.
 KNOWN = {
+    "controlplane/people/oidc/provider.py": "an identity provider, whose address the environment alone gives",
     "containers/terminals.py": "aiohttp on the host's agent socket (UnixConnector)",
     "containers/consumers/terminal.py": "types of the above",
+    "containers/log_files.py": "a type of the engine's client",
+    "controlplane/operations/syslog.py": "the syslog server that GANTRY_SYSLOG names: whoever starts Gantry chooses it",
+    "images/builds/onbuild.py": "a type of the engine's client",
     "images/builds/addresses.py": "looks up a git server's name; what git may connect to is decided there",
     "hosts/engine/client.py": "aiohttp on the host's engine socket (UnixConnector), redirects not followed",
     "hosts/engine/hijack.py": "reads an answer's headers; a unix socket",

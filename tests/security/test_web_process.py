@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import http.client
 import socket
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,25 +13,18 @@ import pytest
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
+from controlplane.supervisor.parts import web_command
 from tests.support.home import Home
+from tests.support.process import Process
 from tests.support.redis import RedisServer
 from tests.support.scratch import discard
-from tests.support.stage import SIGN_IN, Process, Stage
+from tests.support.stage import SIGN_IN, Stage
 
 pytestmark = pytest.mark.redis_server
 
-# As the supervisor's own command, so that its options are those that are tested.
-START = """
-import os, sys
-os.environ["DJANGO_SETTINGS_MODULE"] = "controlplane.settings"
-import django
-django.setup()
-from controlplane.supervisor.parts import _uvicorn
-os.execv(sys.executable, _uvicorn())
-"""
 SEED = """
-from controlplane.access.models import Role, User
-User.objects.create_user("admin", password="a long enough word", role=Role.ADMINISTRATOR)
+from controlplane.access.models import Standing, User
+User.objects.create_user("admin", password="a long enough word", standing=Standing.ADMINISTRATOR)
 """
 
 
@@ -43,14 +35,14 @@ class Web(Stage):
         self.home = Home()
         (self.home.path / "run").mkdir(mode=0o700)
         self.redis = RedisServer(self.home.path / "run" / "redis.sock")
-        self.web = Process("web", self.home, [sys.executable, "-c", START], self.home.port)
+        self.web = Process("web", self.home, [*web_command(f"{self.home.address}:{self.home.port}")], self.home.port)
         self.stack = contextlib.ExitStack()
 
     def __enter__(self) -> Web:
         with contextlib.ExitStack() as stack:
             stack.callback(discard, self.home.path)
             stack.enter_context(self.redis)
-            self.manage("migrate", "--verbosity=0")
+            self.home.manage("migrate", "--verbosity=0")
             self.django(SEED)
             stack.enter_context(self.web)
             self.stack = stack.pop_all()
@@ -70,7 +62,7 @@ def session(web: Web) -> str:
     return web.django(SIGN_IN.format(name="admin")).splitlines()[-1]
 
 
-STREAMS = ("live", "operations/1/output", "containers/1/logs", "containers/1/terminal")
+STREAMS = ("live", "operations/1/output", "containers/1/logs", "containers/1/terminal", "recordings/1/watch")
 
 
 def speak(web: Web, request: bytes, *, most: int = 65_536) -> bytes:
@@ -108,13 +100,14 @@ def test_another_name_is_refused(web: Web) -> None:
 
 def test_nobody_chooses_the_address_they_come_from(web: Web) -> None:
     """Guesses are counted by it, enrolment without TLS is allowed by it, and it stands in the audit trail."""
-    web.django("from controlplane.operations.models import AuditEntry as A; A.objects.all().delete()")
     forged = "X-Forwarded-For: 203.0.113.9\r\nX-Real-IP: 203.0.113.9\r\nForwarded: for=203.0.113.9"
     body = '{"token": "t", "public_key": "' + "A" * 43 + '="}'
     lines = ["POST /agent/enrol HTTP/1.1", f"Host: {web.home.address}:{web.home.port}", forged]
     lines += [f"Content-Length: {len(body)}", "", body]
     assert b" 403 " in speak(web, "\r\n".join(lines).encode()).partition(b"\r\n")[0]
-    found = web.django("from controlplane.operations.models import AuditEntry as A; print(A.objects.get().ip)")
+    found = web.django(
+        "from controlplane.operations.models import AuditEntry as A; print(A.objects.get(verb='host.enrol').ip)"
+    )
     assert found.splitlines()[-1] == "127.0.0.1"
 
 
@@ -170,8 +163,11 @@ def test_a_body_without_end_is_cut_off_and_nothing_is_stored(web: Web) -> None:
 def _spooled(web: Web) -> int:
     """How many deleted files the web holds open: Django keeps bodies in such."""
     assert web.web.process
-    names = [path.readlink() for path in Path(f"/proc/{web.web.process.pid}/fd").iterdir() if path.is_symlink()]
-    return sum("(deleted)" in str(name) for name in names)
+    names = []
+    for path in Path(f"/proc/{web.web.process.pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # closed meanwhile
+            names.append(str(path.readlink()))
+    return sum("(deleted)" in name for name in names)
 
 
 def test_a_slow_head_does_not_hold_up_the_others(web: Web) -> None:

@@ -14,7 +14,8 @@ import subprocess
 from pathlib import Path
 from typing import Self
 
-from tests.support.scratch import hold, remove_link
+from tests.support.scratch import remove_link
+from tests.support.waiting import hold
 
 
 class NetworkNamespace:

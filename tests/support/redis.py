@@ -43,7 +43,7 @@ class RedisServer:
         self.process = subprocess.Popen(
             [binary, *arguments], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, cwd="/"
         )
-        eventually(self._answers, what=f"redis answers on {self.path}")
+        eventually(self._answers, timeout=30, what=f"redis answers on {self.path}")
 
     def kill(self) -> None:
         """SIGKILL: what it held is lost."""

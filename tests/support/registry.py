@@ -77,7 +77,7 @@ class Registry:
                 stderr=log,
                 start_new_session=True,
             )
-        eventually(self._answers, what=f"registry answers on {self.address}")
+        eventually(self._answers, timeout=30, what=f"registry answers on {self.address}")
 
     def stop(self) -> None:
         """End the process; what was pushed stays, and `start` serves it again."""

@@ -10,13 +10,13 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.support.waiting import eventually
+from tests.support.cgroups import groups_of
+from tests.support.waiting import eventually, hold
 
 _NAME = re.compile(r"gt(\d+)-")
 
@@ -128,17 +128,6 @@ def _discard_bridge(note: Path) -> None:
         held.close()
 
 
-def hold(name: str) -> socket.socket | None:
-    """Take a name among all test runs of this machine; None when another has it. Closing it lets it go."""
-    held = socket.socket(socket.AF_UNIX)
-    try:
-        held.bind(f"\0gantry-test-{name}")
-    except OSError:
-        held.close()
-        return None
-    return held
-
-
 def remove_link(name: str) -> None:
     """Delete a network interface if it is still there."""
     subprocess.run(["ip", "link", "delete", name], check=False, capture_output=True)
@@ -168,14 +157,10 @@ def forget_engine(root: Path) -> None:
 
 def _remove_cgroups(container: str) -> None:
     """Delete the emptied control groups of a container, version 1 or 2."""
-    for group in (*Path("/sys/fs/cgroup").glob(f"gantry/{container}"), *_version_1(container)):
+    for group in groups_of(container):
         for path in (*sorted(group.rglob("*/"), reverse=True), group):
             with contextlib.suppress(OSError):
                 path.rmdir()
-
-
-def _version_1(container: str) -> Iterator[Path]:
-    return Path("/sys/fs/cgroup").glob(f"*/gantry/{container}")
 
 
 def remove_tables(mark: str) -> None:

@@ -3,7 +3,7 @@
 import json
 import time
 import uuid
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import Any
 from urllib.parse import urlencode
 
@@ -18,22 +18,26 @@ MOST = 4 * 1024 * 1024  # bytes of one frame
 class Shell:
     """A terminal as a browser holds it: acknowledges what it reads, collects what it is told."""
 
-    def __init__(self, stage: Stage, pk: int, *, user: str = "admin", origin: str = "", **query: Any) -> None:
-        query = {"session": str(uuid.uuid4()), "columns": 80, "rows": 24, **query}
+    def __init__(
+        self, stage: Stage, pk: int, *, user: str = "admin", origin: str = "", url: str = "", **query: Any
+    ) -> None:
+        # `user_`: in the container; `user` is who asks.
+        query = {"session": str(uuid.uuid4()), "columns": 80, "rows": 24, **query, "user": query.pop("user_", "")}
         cookie = stage.cookie(user) if user else "none"
-        address = stage.url.replace("http", "ws", 1)
+        url = url or stage.url
+        address = url.replace("http", "ws", 1)
         self.session = query["session"]
         self.stack = ExitStack()
         self.socket: ClientConnection = self.stack.enter_context(
             connect(
                 f"{address}/ws/containers/{pk}/terminal?{urlencode(query)}",
-                origin=origin or stage.url,  # type: ignore[arg-type]
+                origin=origin or url,  # type: ignore[arg-type]
                 additional_headers={"Cookie": f"gantry_session={cookie}"},
                 compression=None,
                 max_size=MOST,
             )
         )
-        self.output = b""
+        self.output = bytearray()
         self.start = 0
         self.told: list[dict[str, Any]] = []
         self.code: int | None = None
@@ -59,21 +63,23 @@ class Shell:
         if isinstance(frame, bytes):
             self.output += frame
             if self.acknowledges:
-                self.say("ack", bytes=len(frame))
+                self.answer("ack", bytes=len(frame))
         else:
             message = json.loads(frame)
             self.told.append(message)
             if message["type"] == "replay":
                 self.start = message["from"]
             elif message["type"] == "exit":
-                self.say("seen")
+                self.answer("seen")
         return True
 
-    def until(self, text: bytes | str, timeout: float = 15.0) -> bytes:
+    def until(self, text: bytes | str, timeout: float = 15.0) -> bytearray:
         """Read until the output has `text`; the output."""
         wanted = text.encode() if isinstance(text, str) else text
         deadline = time.monotonic() + timeout
-        while wanted not in self.output:
+        searched = 0  # bytes that hold no beginning of it: a flood is not looked through again for every frame
+        while self.output.find(wanted, searched) < 0:
+            searched = max(0, len(self.output) - len(wanted) + 1)
             assert time.monotonic() < deadline, f"no {wanted!r} in {self.output[-500:]!r}"
             assert self.read(), f"closed with {self.code} before {wanted!r}; told {self.told}"
         return self.output
@@ -92,6 +98,11 @@ class Shell:
 
     def type(self, text: str | bytes) -> None:
         self.socket.send(text.encode() if isinstance(text, str) else text)
+
+    def answer(self, kind: str, **fields: Any) -> None:
+        """Say it, unless the socket was closed meanwhile: what with is what is read next."""
+        with suppress(ConnectionClosed):
+            self.say(kind, **fields)
 
     def say(self, kind: str, **fields: Any) -> None:
         self.socket.send(json.dumps({"type": kind, **fields}))

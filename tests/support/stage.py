@@ -13,29 +13,26 @@ Users: "admin" (administrator) and "viewer".
 
 import contextlib
 import fcntl
-import re
-import signal
 import sqlite3
-import subprocess
 import sys
-from pathlib import Path
 from typing import IO, Any, Self
 
+from controlplane.supervisor.parts import web_command
 from tests.support import unixhttp
 from tests.support.engines import EngineProcess
-from tests.support.home import ROOT, Home
+from tests.support.home import Home
 from tests.support.netns import NetworkNamespace
+from tests.support.process import Process
 from tests.support.redis import RedisServer
 from tests.support.tunnel import AgentHost
-from tests.support.waiting import eventually
 
 SEED = """
 from django.contrib.sessions.backends.db import SessionStore
-from controlplane.access.models import Role, User
+from controlplane.access.models import User
 from hosts.models import Host, HostState
 Host.objects.create(pk=1, name="host-1", state=HostState.CONNECTED, public_key={public_key!r})
-for name, role in (("admin", Role.ADMINISTRATOR), ("viewer", Role.VIEWER), ("other", Role.ADMINISTRATOR)):
-    User.objects.create_user(name, password="a long enough word", role=role)
+for name, standing in (("admin", "administrator"), ("viewer", "viewer"), ("other", "administrator")):
+    User.objects.create_user(name, password="a long enough word", standing=standing)
 """
 SIGN_IN = """
 from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
@@ -44,7 +41,7 @@ from controlplane.access.models import User
 user = User.objects.get(username={name!r})
 session = SessionStore()
 session[SESSION_KEY] = str(user.pk)
-session[BACKEND_SESSION_KEY] = "django.contrib.auth.backends.ModelBackend"
+session[BACKEND_SESSION_KEY] = "controlplane.access.backend.People"
 session[HASH_SESSION_KEY] = user.get_session_auth_hash()
 session.save()
 print(session.session_key)
@@ -69,8 +66,8 @@ class Stage:
         self.redis = RedisServer(self.run / "redis.sock")
         gateway = [*enter, sys.executable, "manage.py", "gateway"]
         self.gateway = Process("gateway", self.home, gateway, self.home.gateway_port)
-        web = [*enter, sys.executable, "-m", "uvicorn", *self._uvicorn()]
-        self.web = Process("web", self.home, web, self.home.port)
+        web = web_command(f"{self.home.address}:{self.home.port}")
+        self.web = Process("web", self.home, [*enter, *web], self.home.port)
         run = self.run / "hosts"
         self.agent = AgentHost(self.home.path, self.home.gateway_url, run, "1", engine.socket)
         self.agent.prefix = enter
@@ -82,7 +79,7 @@ class Stage:
             stack.enter_context(self.home)
             stack.enter_context(self._no_wheels())
             stack.enter_context(self.redis)
-            self.manage("migrate", "--verbosity=0")
+            self.home.manage("migrate", "--verbosity=0")
             self.django(SEED.format(public_key=self.agent.public_key))
             stack.enter_context(self.gateway)
             stack.callback(self.agent.kill)
@@ -106,32 +103,13 @@ class Stage:
         fcntl.flock(lock, fcntl.LOCK_EX)
         return lock
 
-    def _uvicorn(self) -> list[str]:
-        """As the supervisor starts it (controlplane/supervisor/parts.py)."""
-        return [
-            *("controlplane.asgi:application", "--host", self.home.address, "--port", str(self.home.port)),
-            *("--lifespan", "on", "--ws", "websockets-sansio", "--ws-per-message-deflate", "false"),
-            *("--ws-max-size", "1048576", "--timeout-graceful-shutdown", "3"),
-            *("--log-level", "warning", "--no-access-log"),
-        ]
-
-    def manage(self, *arguments: str) -> str:
-        """Run manage.py; its standard output."""
-        done = subprocess.run(
-            [sys.executable, "manage.py", *arguments],
-            cwd=ROOT,
-            env=self.home.environment(),
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if done.returncode:
-            raise RuntimeError(f"manage.py {arguments[0]}: {done.stderr[-2000:]}")
-        return done.stdout
+    def another_web(self, port: int) -> Process:
+        """A second web process; start it, or use it as a context manager."""
+        return Process("web-2", self.home, [*web_command(f"{self.home.address}:{port}")], port)
 
     def django(self, code: str) -> str:
-        """Run Python inside the control plane's Django."""
-        return self.manage("shell", "--verbosity=0", "-c", code).strip()
+        """Run Python inside the control plane's Django; what it prints."""
+        return self.home.django(code)
 
     def cookie(self, name: str) -> str:
         """The value of that user's session cookie, the same each time."""
@@ -155,72 +133,3 @@ class Stage:
     def terminals(self) -> list[dict[str, Any]]:
         """What the agent says it holds."""
         return list(unixhttp.request(self.agent.agent, "GET", "/gantry/terminals")[1])
-
-
-class Process:
-    """One of Gantry's processes, ready when it listens on its port; a context manager."""
-
-    def __init__(self, name: str, home: Home, command: list[str], port: int) -> None:
-        self.name = name
-        self.home = home
-        self.command = command
-        self.port = port
-        self.process: subprocess.Popen[bytes] | None = None
-        self.log = home.path / f"{name}.log"
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
-
-    def start(self) -> None:
-        """Start it and wait until it answers."""
-        with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
-                self.command,
-                cwd=ROOT,
-                env=self.home.environment(),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-            )
-        eventually(self._ready, timeout=30, what=f"{self.name} answers")
-
-    def stop(self, how: signal.Signals = signal.SIGTERM) -> None:
-        if self.process is not None:
-            self.process.send_signal(how)
-            self.process.wait(20)
-            self.process = None
-
-    def kill(self) -> None:
-        self.stop(signal.SIGKILL)
-
-    @property
-    def memory(self) -> int:
-        """Resident memory in bytes."""
-        assert self.process
-        return memory_of(self.process.pid)
-
-    def _ready(self) -> bool:
-        assert self.process
-        if self.process.poll() is not None:
-            raise RuntimeError(f"{self.name} ended at once:\n{self.log.read_text()[-3000:]}")
-        return is_listening(self.process.pid, self.port)
-
-
-def is_listening(pid: int, port: int) -> bool:
-    """Whether anybody in the process's network namespace listens on that IPv4 port (proc(5), /proc/PID/net/tcp)."""
-    try:
-        lines = Path(f"/proc/{pid}/net/tcp").read_text().splitlines()[1:]
-    except OSError:
-        return False
-    return any(local.endswith(f":{port:04X}") and state == "0A" for _, local, _, state, *_ in map(str.split, lines))
-
-
-def memory_of(pid: int) -> int:
-    """Resident memory of a process in bytes."""
-    found = re.search(r"VmRSS:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
-    assert found
-    return int(found[1]) * 1024

@@ -114,7 +114,7 @@ class AgentHost:
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         if wait:
-            eventually(lambda: self.engine.exists() and self.is_connected, what=f"agent {self.id} connects")
+            eventually(lambda: self.engine.exists() and self.is_connected, timeout=30, what=f"agent {self.id} connects")
 
     @property
     def is_connected(self) -> bool:
@@ -146,7 +146,7 @@ class Tunnel:
 
     def __enter__(self) -> Self:
         self._thread.start()
-        self._ready.wait(10)
+        assert self._ready.wait(30), "the gateway serves"
         if self._failure:
             raise self._failure
         return self

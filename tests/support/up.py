@@ -18,13 +18,13 @@ import re
 import signal
 import ssl
 import subprocess
-import sys
 import urllib.error
 import urllib.request
 from pathlib import Path
 from typing import Any, Self
 
 from tests.support.home import ROOT, Home
+from tests.support.process import children, read_of, words_of
 from tests.support.waiting import eventually
 
 STARTED = re.compile(r"Gantry is up after")
@@ -32,12 +32,13 @@ LINK = re.compile(r"https?://\S+/setup/\S+")
 
 
 class Up:
-    """One running Gantry; a context manager."""
+    """One running Gantry; a context manager. `settings`: for its environment."""
 
-    def __init__(self, *arguments: str, address: str = "127.0.0.1", tls: bool = False) -> None:
+    def __init__(self, *arguments: str, address: str = "127.0.0.1", tls: bool = False, **settings: str) -> None:
         self.arguments = arguments
         self.tls = tls
         self.home = Home(address=address)
+        self.home.settings.update(GANTRY_INSTALL="no", NO_COLOR="1", **settings)
         self.log = self.home.path / "up.log"
         self.process: subprocess.Popen[bytes] | None = None
 
@@ -68,9 +69,6 @@ class Up:
         assert found, f"no link was printed:\n{self.output[-3000:]}"
         return found[0]
 
-    def environment(self) -> dict[str, str]:
-        return self.home.environment(GANTRY_INSTALL="no", NO_COLOR="1")
-
     def start(self) -> None:
         """Start and wait until every part is up."""
         options = ["--tls"] if self.tls else []
@@ -79,7 +77,7 @@ class Up:
             self.process = subprocess.Popen(
                 [str(ROOT / "gantry"), "up", *options, *self.arguments],
                 cwd=ROOT,
-                env=self.environment(),
+                env=self.home.environment(),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -136,7 +134,13 @@ class Up:
             "gateway": "manage.py gateway",
             "agent": "gantry_agent",
         }[part]
-        return [pid for pid in _mine(str(self.home.path)) if words in _words(pid)]
+        return [pid for pid in self._pids() if words in words_of(pid)]
+
+    def _pids(self) -> list[int]:
+        """The supervisor's children, and what was started elsewhere with this GANTRY_HOME."""
+        everybody = (int(path.name) for path in Path("/proc").iterdir() if path.name.isdecimal())
+        elsewhere = {pid for pid in everybody if str(self.home.path) in read_of(pid, "environ")}
+        return sorted(elsewhere | set(children(self.process.pid) if self.process else []))
 
     def kill(self, part: str) -> list[int]:
         """kill -9 of every process of `part`; the processes there were."""
@@ -148,10 +152,7 @@ class Up:
 
     def manage(self, *arguments: str) -> str:
         """Django's command line; its standard output."""
-        command = [sys.executable, str(ROOT / "manage.py"), *arguments]
-        done = subprocess.run(command, cwd=ROOT, env=self.environment(), capture_output=True, text=True, timeout=60)
-        assert done.returncode == 0, done.stderr
-        return done.stdout
+        return self.home.manage(*arguments)
 
     def socket(self, host: int) -> Path:
         return self.home.path / "run" / "hosts" / f"{host}.sock"
@@ -162,22 +163,3 @@ class Up:
         done = subprocess.run(command, capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL)
         assert done.returncode == 0, done.stderr
         return done.stdout
-
-
-def _mine(home: str) -> list[int]:
-    """Every process that was started with this GANTRY_HOME. Redis writes its title over its environment, and its
-    socket's path is in the title.
-    """
-    pids = [int(path.name) for path in Path("/proc").iterdir() if path.name.isdecimal()]
-    return [pid for pid in pids if home in _read(pid, "environ") or ("redis" in _words(pid) and home in _words(pid))]
-
-
-def _words(pid: int) -> str:
-    return _read(pid, "cmdline").replace("\0", " ")
-
-
-def _read(pid: int, name: str) -> str:
-    try:
-        return Path(f"/proc/{pid}/{name}").read_text(errors="replace")
-    except (OSError, ProcessLookupError):
-        return ""

@@ -2,8 +2,10 @@
 
 import asyncio
 import inspect
+import random
 import socket
 import time
+from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
@@ -50,11 +52,36 @@ async def eventually_async(
         await asyncio.sleep(PAUSE)
 
 
+_PORTS = range(20_000, 32_000)  # below those that the kernel gives to whoever asks for any
+_held: deque[socket.socket] = deque(maxlen=200)
+
+
 def free_port(address: str = "127.0.0.1") -> int:
-    """A TCP port nobody listens on at this moment."""
-    with socket.socket() as probe:
-        probe.bind((address, 0))
-        return int(probe.getsockname()[1])
+    """A TCP port nobody listens on, and no other test of this machine is given while it may be needed."""
+    while True:
+        port = random.SystemRandom().choice(_PORTS)
+        held = hold(f"port-{port}")
+        if held is None:
+            continue
+        with socket.socket() as probe:
+            try:
+                probe.bind((address, port))
+            except OSError:
+                held.close()
+                continue
+        _held.append(held)
+        return port
+
+
+def hold(name: str) -> socket.socket | None:
+    """Take a name among all test runs of this machine; None when another has it. Closing it lets it go."""
+    held = socket.socket(socket.AF_UNIX)
+    try:
+        held.bind(f"\0gantry-test-{name}")
+    except OSError:
+        held.close()
+        return None
+    return held
 
 
 def _name(condition: Callable[..., object]) -> str:

@@ -126,7 +126,7 @@ def run_line(fleet: Fleet, line: str, *options: str) -> subprocess.CompletedProc
         fleet.there.command("sh", "-c", f"{line} {' '.join([*where, *options])}"),
         capture_output=True,
         text=True,
-        timeout=90,
+        timeout=180,  # the line itself waits two minutes for the packages
         env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root", "GANTRY_HOME": str(fleet.up.home.path)},
     )
 

@@ -27,10 +27,10 @@ def test_one_signs_in_and_out(fleet: Fleet, browser: Browser) -> None:
     expect(page).to_have_url(re.compile("/login/"))
     page.get_by_label("Username").fill("ada")
     page.locator("[name=password]").fill("wrong")
-    page.locator("main button[type=submit]").click()
+    page.get_by_role("button", name="Sign in", exact=True).click()
     expect(page.locator("body")).to_contain_text("correct username and password")
     page.locator("[name=password]").fill(PASSWORD)
-    page.locator("main button[type=submit]").click()
+    page.get_by_role("button", name="Sign in", exact=True).click()
     expect(page.get_by_role("heading", level=1)).to_have_text("Overview")
     context.close()
 

@@ -25,7 +25,7 @@ PAGES = (
     "/operations/",
     "/operations/audit/",
     "/people/",
-    "/profile/password/",
+    "/account/password/",
 )
 # What the CSP would have to allow; htmx's and our own data attributes are neither.
 INLINE = re.compile(r"<script(?![^>]*\bsrc=)[^>]*>|<style|\sstyle=|\son[a-z]+=|javascript:", re.I)

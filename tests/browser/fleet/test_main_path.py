@@ -115,7 +115,7 @@ def test_a_container_is_run_from_the_form_followed_and_entered(
     expect(page.locator("[data-logs]")).to_contain_text("tick")
 
     page.get_by_role("link", name="Terminal").click()
-    expect(page.locator("[data-part=status]")).to_contain_text("Connected")
+    expect(page.locator("[data-part=status]")).to_contain_text("Connected", timeout=20_000)
     page.keyboard.type("echo $((6*7))-$GREETING\n")
     on_screen(page, r"42-hello there")
     wide = page.locator("[data-part=size]").inner_text()
