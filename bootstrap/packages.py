@@ -90,6 +90,10 @@ def _fonts() -> bool:
     return any(Path("/usr/share/fonts").rglob("*.ttf"))
 
 
+def _postgresql() -> bool:
+    return any(Path("/usr/lib/postgresql").glob("*/bin/initdb")) or bool(which("initdb"))
+
+
 UV_NEEDS = (
     Need("ca-certificates", "downloads over https", _certificates),
     Need("python3-venv", "makes the environment that fetches uv", _venv),
@@ -128,6 +132,7 @@ TEST_NEEDS = (
     _AARDVARK,
     Need("docker-registry", "a registry to pull from", program("docker-registry")),
     Need("redis-server", "queue and live updates", program("redis-server", "valkey-server")),
+    Need("postgresql", "the other database", _postgresql),
     Need("chromium", "browser tests", program("chromium", "chromium-browser", "google-chrome")),
     Need("fonts-dejavu-core", "text in the browser", _fonts),
     Need("busybox-static", "test images", _static_busybox),
@@ -139,6 +144,7 @@ TEST_NEEDS = (
     GIT_NEED,
     SSH_NEED,
     Need("openssh-server", "a git server over SSH", program("sshd")),
+    Need("jq", "reads the exported audit trail as an outsider does", program("jq")),
     Need("xz-utils", "Docker unpacks .tar.xz with it", program("xz")),
 )
 _BENCHED = (
