@@ -13,7 +13,8 @@ For one file:
 A test that kills, freezes or fills an engine starts its own: ``with Dockerd() as engine: …`` (0.3 s).
 """
 
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,6 +44,20 @@ allow_flush()
 
 def pytest_report_header() -> str:
     return f"cgroups: version {cgroups.version()}"
+
+
+RUNNERS = re.compile(r'File "[^"]*/site-packages/(_pytest|pluggy|pytest_\w+|xdist|schemathesis/pytest)/')
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Native tracebacks begin with some thirty frames of pytest's own: a failure is told from the test on."""
+    report = yield
+    for entry in getattr(getattr(report.longrepr, "reprtraceback", None), "reprentries", ()):
+        kept = [line for line in entry.lines if not RUNNERS.search(line)]
+        if any(line.startswith("  File ") for line in kept):
+            entry.lines = kept
+    return report
 
 
 def need(*reasons: str) -> None:

@@ -4,7 +4,8 @@ import asyncio
 import json
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from aiohttp import web
 from gantry_agent.engine.api.app import make_app
 from gantry_agent.engine.config import Config
 from gantry_agent.engine.core import Engine
-from gantry_agent.engine.events import LISTENER_LIMIT
+from gantry_agent.engine.events import LISTENER_LIMIT, Event
 from gantry_agent.engine.layout import Layout
 
 from tests.conftest import need
@@ -155,23 +156,42 @@ def test_a_client_that_goes_is_forgotten(engine: EngineProcess) -> None:
     eventually(lambda: listeners(engine) == before)
 
 
-async def test_a_listener_that_reads_nothing_is_cut_and_holds_up_nobody(tmp_path: Path) -> None:
-    engine = Engine(Layout.at(tmp_path / "root", tmp_path / "run"), Config())
+@asynccontextmanager
+async def asking(engine: Engine, folder: Path, query: str = "") -> AsyncIterator[asyncio.StreamReader]:
+    """A client of `engine`, in this process, that has read the head of the answer to GET /events."""
     runner = web.AppRunner(make_app(engine), shutdown_timeout=1)
     await runner.setup()
-    await web.UnixSite(runner, str(tmp_path / "socket")).start()
+    await web.UnixSite(runner, str(folder / "socket")).start()
     try:
-        reader, writer = await asyncio.open_unix_connection(str(tmp_path / "socket"), limit=1024)
-        writer.write(b"GET /events HTTP/1.1\r\nHost: engine\r\n\r\n")
+        reader, writer = await asyncio.open_unix_connection(str(folder / "socket"), limit=1024)
+        writer.write(f"GET /events{query} HTTP/1.1\r\nHost: engine\r\n\r\n".encode())
         assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200")
+        try:
+            yield reader
+        finally:
+            writer.close()
+            await writer.wait_closed()
+    finally:
+        await runner.cleanup()
+        await engine.close()
+
+
+async def test_a_listener_that_reads_nothing_is_cut_and_holds_up_nobody(tmp_path: Path) -> None:
+    engine = Engine(Layout.at(tmp_path / "root", tmp_path / "run"), Config())
+    async with asking(engine, tmp_path) as reader:
         for number in range(20):
             for _ in range(LISTENER_LIMIT // 10):
                 engine.events.publish("container", "start", f"{number:064}", name="x" * 100)
             await asyncio.sleep(0)  # a busy engine's turn, in which the listener is served
         await eventually_async(lambda: engine.events.listeners == 0, what="the listener is cut")
         assert not (await reader.read()).endswith(b"\r\n0\r\n\r\n")
-        writer.close()
-        await writer.wait_closed()
-    finally:
-        await runner.cleanup()
-        await engine.close()
+
+
+async def test_a_clock_that_is_set_back_takes_no_event_from_a_listener(tmp_path: Path) -> None:
+    engine = Engine(Layout.at(tmp_path / "root", tmp_path / "run"), Config())
+    engine.events.publish("container", "start", "0" * 64)
+    async with asking(engine, tmp_path, "?since=1") as reader:
+        assert b'"start"' in await reader.readuntil(b"}\n")
+        engine.events.publish_event(Event("container", "die", "0" * 64, at=time.time_ns() - 3600 * 10**9))
+        async with asyncio.timeout(20):
+            assert b'"die"' in await reader.readuntil(b"}\n")
