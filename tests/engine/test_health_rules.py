@@ -119,3 +119,21 @@ async def test_a_check_that_dies_with_its_container_is_not_judged():
     await asyncio.wait_for(checked.wait(), 5)
     await asyncio.wait_for(task, 5)
     assert (container.state.health, container.state.health_failing, saved) == ("starting", 0, [])
+
+
+async def test_a_clock_that_is_set_back_holds_no_check_up():
+    container, events, checked = container_with(Interval=1_000_000), Events(), asyncio.Event()
+    container.state.started_at += 3600 * SECOND
+
+    async def execute(*_):
+        checked.set()
+        return 0, ""
+
+    async def save(_):
+        pass
+
+    health = Health(events, lambda _: container, save, execute, lambda _: True)
+    health.begin(container)
+    health.resume([container])
+    await asyncio.wait_for(checked.wait(), 5)
+    await health.close()

@@ -184,7 +184,7 @@ class Health:
 
     def _pause(self, state: State, probe: Probe, last: int) -> float:
         """Seconds until the next run; a probe that was due while the engine was away runs at once."""
-        now = time.time_ns()
+        now = max(time.time_ns(), last, state.started_at)  # the clock may have been set back
         is_starting = state.health == STARTING and now - state.started_at < probe.start_period * SECOND
         pause = probe.start_interval if is_starting else probe.interval
         return max(0.0, pause - (now - max(last, state.started_at)) / SECOND)
