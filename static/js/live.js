@@ -90,6 +90,7 @@ function received(event) {
   if (message.watching) {
     clearTimeout(answerTimer);
     clearTimeout(lostTimer);
+    lostTimer = 0;
     attempt = 0;
     show("live");
     const now = new Set(message.watching);
