@@ -274,6 +274,8 @@ class TerminalConsumer(AuditedConsumer):
             await self.close(TAKEN_OVER)
             return
         await self.keeping.end(self.ending or ENDINGS.get(exit_message["reason"], Ending.LOST), exit_message["code"])
+        if self.ending is Ending.FAILED:
+            return  # who ended it so says why, and closes
         await self._say("exit", **exit_message, state=await self._state())
         # Held until the browser has it: one that dropped off just now comes back and is told then.
         try:

@@ -28,7 +28,7 @@ LOOK_SECONDS = 0.1
 PRESENCE_SECONDS = 1.0  # how often it is looked whether anybody is in the shell
 SETTLE_SECONDS = 5.0  # and, while nobody is, whether it still runs
 STUCK_SECONDS = 60.0  # how long a page may confirm nothing
-ROW_LOOKS = 20
+ROW_LOOKS = 100
 BAD_REQUEST, BROKEN = 4400, 1011
 
 
