@@ -201,6 +201,6 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
             path = nodeid.partition("::")[0]
             if "browser/fleet/" in path:
                 return "fleet"
-            return "podman" if "podman" in nodeid and "browser/" not in path else path
+            return "podman" if "podman" in nodeid.lower() and "browser/" not in path else path
 
     return Sharing(config, log)

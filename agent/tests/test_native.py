@@ -44,16 +44,28 @@ def nothing_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(native.NativeEngine, "run", run)
 
 
-async def settle(engine: Engine, places: Places, *, asked: bool = False) -> bool:
+async def starts(engine: Engine, places: Places, *, asked: bool = False) -> bool:
     """Let the choice be made; whether the native engine was started."""
     try:
-        async with asyncio.timeout(0.3):
+        async with asyncio.timeout(10):
             await native.choose(engine, places, asked=asked, changed=lambda: None)
     except Started:
         return True
-    except TimeoutError:
-        return False
     return False
+
+
+async def waits(engine: Engine, places: Places, *, asked: bool = False, problem: str = "") -> bool:
+    """Let it look for an engine for a while, and until it names the problem; whether it goes on looking."""
+    choice = asyncio.ensure_future(native.choose(engine, places, asked=asked, changed=lambda: None))
+    try:
+        await asyncio.wait([choice], timeout=0.3)
+        async with asyncio.timeout(10):
+            while problem not in engine.problem and not choice.done():  # noqa: ASYNC110, nothing tells
+                await asyncio.sleep(0.01)
+        return not choice.done()
+    finally:
+        choice.cancel()
+        await asyncio.wait([choice])
 
 
 async def listen(path: Path) -> asyncio.Server:
@@ -62,7 +74,7 @@ async def listen(path: Path) -> asyncio.Server:
 
 async def test_where_nothing_answers_it_is_the_engine(alone: Path, able: None, places: Places) -> None:
     engine = Engine()
-    assert await settle(engine, places)
+    assert await starts(engine, places)
     assert engine.is_native
     assert engine.chosen == f"unix://{places.socket}"
 
@@ -71,19 +83,19 @@ async def test_a_file_on_which_nobody_answers_is_no_engine(alone: Path, able: No
     server = await listen(alone)
     server.close()
     await server.wait_closed()
-    assert await settle(Engine(), places)
+    assert await starts(Engine(), places)
 
 
 async def test_another_engine_that_answers_is_taken(alone: Path, able: None, places: Places) -> None:
     async with await listen(alone):
         engine = Engine()
-        assert not await settle(engine, places)
+        assert await waits(engine, places)
         assert (engine.chosen, engine.is_native) == ("", False)
 
 
 async def test_asked_for_it_runs_beside_another(alone: Path, able: None, places: Places) -> None:
     async with await listen(alone):
-        assert await settle(Engine(), places, asked=True)
+        assert await starts(Engine(), places, asked=True)
 
 
 async def test_where_it_holds_containers_it_stays_whatever_was_installed(
@@ -91,7 +103,7 @@ async def test_where_it_holds_containers_it_stays_whatever_was_installed(
 ) -> None:
     (places.root / "containers" / "0123").mkdir(parents=True)
     async with await listen(alone):
-        assert await settle(Engine(), places)
+        assert await starts(Engine(), places)
 
 
 async def test_what_is_missing_is_said_where_an_engine_is_asked_for(
@@ -99,7 +111,7 @@ async def test_what_is_missing_is_said_where_an_engine_is_asked_for(
 ) -> None:
     monkeypatch.setattr(native, "why_not", lambda: "It needs conmon.")
     engine = Engine()
-    assert not await settle(engine, places)
+    assert await waits(engine, places, problem="It needs conmon.")
     with pytest.raises(engine_client.EngineUnreachable, match=r"It needs conmon\."):
         engine.required()
 
@@ -109,7 +121,7 @@ async def test_asked_for_without_its_parts_it_waits_and_says_so(
 ) -> None:
     monkeypatch.setattr(native, "why_not", lambda: "It needs conmon.")
     engine = Engine()
-    assert not await settle(engine, places, asked=True)
+    assert await waits(engine, places, asked=True, problem="It needs conmon.")
     assert engine.problem == "It needs conmon."
 
 

@@ -184,6 +184,7 @@ def test_names_are_changed(ann: User) -> None:
     assert ann.first_name == "Ánn"
 
 
+@pytest.mark.usefixtures("clocks_aside")
 def test_the_people_page_asks_the_same_number_of_questions_for_more_people(ada: User) -> None:
     administrator = browser(ada)
 

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+from django.core.cache import cache
 from django.db import connection, transaction
 from django.test import Client
 
@@ -39,6 +40,8 @@ def while_another(first: Callable[[], Any], second: Callable[[], Any]) -> Any:
             return second()
         finally:
             connection.close()
+            for kept in cache._cache._pools.values():  # this thread's own, which nobody closes for it
+                kept.disconnect()
 
     with ThreadPoolExecutor(1) as pool:
         with transaction.atomic():

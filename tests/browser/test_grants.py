@@ -72,10 +72,11 @@ def test_from_a_new_team_to_the_reason_why(page: Page) -> None:
     expect(page.get_by_role("heading", level=1)).to_have_text("Shop")
     page.get_by_label("Add", exact=True).select_option(label="Grace (grace)")
     page.get_by_role("button", name="Add").click()
-    expect(page.locator("main")).to_contain_text("Grace")
+    expect(page.locator("[data-key^=member-]")).to_contain_text("Grace")
 
     page.get_by_role("link", name="New grant").click()
     expect(page.get_by_label("To", exact=True)).to_have_value("team:1")
+    page.wait_for_load_state()  # a script follows what is chosen
     preview = page.locator("#preview")
     expect(preview).to_contain_text("Choose environments")
     page.get_by_label("Role", exact=True).select_option(label="Developer")

@@ -207,6 +207,7 @@ def test_the_player_plays_pauses_seeks_and_skips(watcher: Page, stage: Stage, co
     expect(watcher.get_by_label("Skip pauses")).not_to_be_checked()
 
 
+@pytest.mark.timeout(400)
 def test_a_long_recording_does_not_freeze_the_page(watcher: Page, stage: Stage, container: int) -> None:
     """64 MB: the page answers while it loads, and any place is a moment away."""
     pk = made(stage, container, LONG)
@@ -259,8 +260,9 @@ def test_a_link_to_a_moment_is_copied(browser: Browser, stage: Stage, container:
     page.goto(f"{stage.url}/recordings/{pk}/?t=63")
     sees(page, "second 60")
     page.get_by_role("button", name="Copy link").click()
-    expect(page.get_by_role("button", name="Copied")).to_be_visible()
-    assert page.evaluate("navigator.clipboard.readText()") == f"{stage.url}/recordings/{pk}/?t=63"
+    page.wait_for_function(
+        "async (link) => await navigator.clipboard.readText() === link", arg=f"{stage.url}/recordings/{pk}/?t=63"
+    )
     context.close()
 
 

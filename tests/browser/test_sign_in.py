@@ -112,6 +112,7 @@ def test_an_app_for_codes_is_set_up_and_asked_for(page: Page) -> None:
     page.get_by_label("The code it shows now").fill(code_of(secret))
     page.get_by_role("button", name="Set up").click()
     expect(page.get_by_role("heading", level=1)).to_have_text("Your recovery codes")
+    expect(page.locator(".recovery-codes li")).to_have_count(10)
     codes = page.locator(".recovery-codes li").all_inner_texts()
     assert len(codes) == 10
     page.get_by_role("link", name="I have kept them").click()
@@ -149,6 +150,7 @@ def add_passkey(page: Page, name: str) -> None:
 @pytest.mark.usefixtures("authenticator")
 def test_a_passkey_is_made_and_signs_in_alone(page: Page, web: Web) -> None:
     password(page, "ben")
+    expect_inside(page)
     add_passkey(page, "my finger")
     sign_out(page)
     page.goto("/login/?next=/hosts/")
@@ -166,6 +168,7 @@ def test_a_passkey_is_made_and_signs_in_alone(page: Page, web: Web) -> None:
 @pytest.mark.usefixtures("authenticator")
 def test_a_passkey_is_the_second_factor_after_a_password(page: Page) -> None:
     password(page, "cat")
+    expect_inside(page)
     add_passkey(page, "the key")
     sign_out(page)
     password(page, "cat")
@@ -213,6 +216,7 @@ def test_a_role_that_asks_leads_to_a_second_factor_before_all(browser: Browser, 
     other = browser.new_context(base_url=re.sub(r"/hosts/$", "", page.url))
     administrator = other.new_page()
     password(administrator, "ada")
+    expect_inside(administrator)
     ask_viewers(administrator, asked=True)
     # The page that is open is led there by itself, as its socket closes.
     expect(page.get_by_role("heading", level=1)).to_have_text("A second factor, please", timeout=15_000)

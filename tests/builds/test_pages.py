@@ -136,6 +136,7 @@ def test_a_viewer_sees_and_cannot_build(viewer: User, administrator: User, host:
     assert client.get("/builds/credentials/").status_code == 403
 
 
+@pytest.mark.usefixtures("clocks_aside")
 def test_the_list_asks_the_database_the_same_for_ten_as_for_forty(ada: Client, administrator: User, host: Host) -> None:
     counts = []
     ada.get("/builds/")  # the first request of a session notes the browser

@@ -57,6 +57,7 @@ class Reader:
                 origin=origin or stage.url,  # type: ignore[arg-type]
                 additional_headers={"Cookie": f"gantry_session={cookie}"},
                 compression=None,
+                open_timeout=30,
                 max_size=4 * MEGABYTE,
             )
         )

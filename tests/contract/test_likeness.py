@@ -68,7 +68,7 @@ def live(engine: EngineProcess, image: str) -> Life:
         "1000",
         name=name,
         ExposedPorts={"80/tcp": {}},
-        Healthcheck={"Test": ["CMD", "true"], "Interval": 200_000_000},
+        Healthcheck={"Test": ["CMD", "true"], "Interval": 1_000_000_000},
         HostConfig={
             "PortBindings": {"80/tcp": [{"HostPort": ""}]},
             "Binds": [f"{name}:/data"],
@@ -91,8 +91,7 @@ def live(engine: EngineProcess, image: str) -> Life:
         ("DELETE", f"/networks/{name}", {}),
         ("DELETE", f"/volumes/{name}", {}),
     ):
-        # Docker may need 30 s to thaw a container that was frozen in the middle of a health check.
-        engine.expect(method, path, None, timeout=120, **query)
+        engine.expect(method, path, None, **query)
     return answers, [seen(event) for event in told(engine, name, begun)]
 
 

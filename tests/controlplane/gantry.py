@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import http.client
 import json
 import os
 import re
@@ -109,13 +111,14 @@ class Up:
 
     def get(self, path: str) -> tuple[int, bytes]:
         """Status (0 when nobody answers) and body."""
-        try:
-            with urllib.request.urlopen(self.url + path, timeout=5, context=_UNVERIFIED) as answer:
-                return answer.status, answer.read()
-        except urllib.error.HTTPError as exc:
-            return exc.code, exc.read()
-        except OSError:
-            return 0, b""
+        with contextlib.suppress(OSError, http.client.HTTPException):  # it may go in the middle of its answer
+            try:
+                with urllib.request.urlopen(self.url + path, timeout=5, context=_UNVERIFIED) as answer:
+                    return answer.status, answer.read()
+            except urllib.error.HTTPError as exc:
+                with exc:
+                    return exc.code, exc.read()
+        return 0, b""
 
     def health(self) -> tuple[int, dict[str, Any]]:
         status, body = self.get("/healthz")

@@ -211,22 +211,25 @@ def test_a_supervisor_uses_one_for_the_first_start_alone(tmp_path: Path) -> None
     script = tmp_path / "part.py"
     script.write_text("import signal, sys; print('loaded_before' in sys.modules, flush=True); signal.pause()")
     code = """
-import asyncio
+import asyncio, io
 from controlplane.supervisor.output import Output
 from controlplane.supervisor.supervisor import Part, Supervisor
+said = io.StringIO()
+async def until(words):
+    while words not in said.getvalue():
+        await asyncio.sleep(0.01)
 async def main():
-    supervisor = Supervisor(Output(), spares={"web": first})
+    supervisor = Supervisor(Output(said), spares={"web": first})
     supervisor.first_delay = 0.05
     async with supervisor:
         supervisor.add([Part("web", (sys.executable, sys.argv[1]), grace=1)])
         await supervisor.ready()
         assert supervisor.pid("web") == first.pid
-        await asyncio.sleep(0.2)
+        await until("True")
         os.kill(first.pid, signal.SIGKILL)
-        while supervisor.pid("web") in (None, first.pid):
-            await asyncio.sleep(0.01)
-        await asyncio.sleep(0.5)
+        await until("False")
 asyncio.run(main())
+print(said.getvalue())
 """
-    lines = [line.partition("│ ")[2] for line in ran(code, str(script)).splitlines()]
+    lines = [line.partition("│ ")[2] for line in ran(code, str(script)).split("\n") if line]
     assert lines == ["True", "web was ended by SIGKILL; starting it again in 0.05 s.", "False"]

@@ -147,4 +147,5 @@ def test_with_tls_pages_gateway_and_agent_speak_it(tmp_path: Path) -> None:
         assert re.search(r"Certificate: sha256:[0-9a-f]{64}", up.printed())
         assert stat.S_IMODE((up.home / "tls" / "key.pem").stat().st_mode) == 0o600
         eventually(up.tunnel_is_up, timeout=30)
-        assert f"connected to wss://{up.gateway}" in up.printed()
+        connected = f"connected to wss://{up.gateway}"
+        eventually(lambda: connected in up.printed(), timeout=30, what="the agent says so")

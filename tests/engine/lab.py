@@ -50,14 +50,14 @@ while True:
 """
 CLIENT = """
 import socket, sys
-kind, address, port = sys.argv[1], sys.argv[2], int(sys.argv[3])
+kind, address, port, seconds = sys.argv[1], sys.argv[2], int(sys.argv[3]), float(sys.argv[4])
 if kind == "udp":
     client = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    client.settimeout(1)
+    client.settimeout(seconds)
     client.sendto(b"?", (address, port))
     print(client.recv(100).decode())
 else:
-    with socket.create_connection((address, port), 1) as client:
+    with socket.create_connection((address, port), seconds) as client:
         print(client.recv(100).decode())
 """
 
@@ -126,9 +126,15 @@ class Lab:
         assert program.stdout
         assert program.stdout.readline() == "ready\n"
 
-    async def ask(self, address: str, port: int | str, *, of: Container | str = "", kind: str = "tcp") -> str:
+    async def is_silent(self, address: str, port: int | str, *, of: Container | str = "") -> bool:
+        """Whether nothing comes from there, for a second."""
+        return await self.ask(address, port, of=of, seconds=1) == ""
+
+    async def ask(
+        self, address: str, port: int | str, *, of: Container | str = "", kind: str = "tcp", seconds: float = 10
+    ) -> str:
         """What a server says to the host, to a container, or to the neighbour ("outside"); "" when nothing comes."""
-        command = [sys.executable, "-c", CLIENT, kind, address, str(port)]
+        command = [sys.executable, "-c", CLIENT, kind, address, str(port), str(seconds)]
         if isinstance(of, Container):
             command = self._in(of, command)
         elif of == "outside":

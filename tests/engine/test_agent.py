@@ -113,14 +113,14 @@ def test_a_killed_engine_is_started_again(agent: Agent) -> None:
     agent.start()
     pid = agent.engine_pid()
     os.kill(pid, signal.SIGKILL)
-    eventually(lambda: agent.answers() and agent.engine_pid() != pid, timeout=10, what="another engine answers")
+    eventually(lambda: agent.answers() and agent.engine_pid() != pid, timeout=30, what="another engine answers")
 
 
 def test_it_ends_with_a_killed_agent_and_the_next_has_its_own(agent: Agent) -> None:
     agent.start()
     pid = agent.engine_pid()
     agent.end(signal.SIGKILL)
-    eventually(lambda: not is_alive(pid), timeout=5, what="the engine has ended")
+    eventually(lambda: not is_alive(pid), timeout=30, what="the engine has ended")
     agent.start()
     assert agent.engine_pid() != pid
 

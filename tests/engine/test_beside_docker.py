@@ -271,7 +271,7 @@ def test_who_rests_is_not_healthy(engine: EngineProcess, image: str) -> None:
         found: dict[str, Any] = inspected(engine, name)["State"]["Health"]
         return found
 
-    check = {"Test": ["CMD", "test", "-e", "/ok"], "Interval": 100_000_000, "Retries": 1000}
+    check = {"Test": ["CMD", "test", "-e", "/ok"], "Interval": 1_000_000_000, "Retries": 1000}
     with made(engine, image, "sleep", "1000", Healthcheck=check) as name:
         assert inspected(engine, name)["State"].get("Health") is None
         engine.expect("POST", f"/containers/{name}/start")
@@ -512,12 +512,12 @@ def test_a_user_that_is_none(engine: EngineProcess, image: str, user: str, words
         assert (done.returncode, done.stderr.strip()) == (1, f"Error response from daemon: {words}")
 
 
-# Two pipes have no order between them; what is half a second apart has.
+# Two pipes have no order between them; what is two seconds apart has.
 @pytest.mark.parametrize(
     ("script", "last"),
     [
-        ("printf 'a\\nb'; sleep 0.5; echo c >&2; sleep 0.5", ("b", "")),
-        ("printf a; sleep 0.5; echo c >&2; sleep 0.5; echo b", ("ab\n", "")),
+        ("printf 'a\\nb'; sleep 2; echo c >&2; sleep 2", ("b", "")),
+        ("printf a; sleep 2; echo c >&2; sleep 2; echo b", ("ab\n", "")),
     ],
 )
 def test_the_last_line_is_the_one_that_ended_last(

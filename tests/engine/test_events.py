@@ -138,7 +138,7 @@ def listeners(engine: EngineProcess) -> int:
 
 def test_new_events_come_at_once_and_the_stream_ends_at_its_time(engine: EngineProcess) -> None:
     connection = UnixConnection(engine.socket, 20)
-    connection.request("GET", f"/events?until={time.time() + 3:.3f}")
+    connection.request("GET", f"/events?until={time.time() + 10:.3f}")
     response = connection.getresponse()
     assert response.headers["Content-Type"] == "application/json"
     tags(engine, unique("live"))

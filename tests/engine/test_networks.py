@@ -75,7 +75,7 @@ async def test_a_container_has_an_address_and_a_way_out(lab: Lab) -> None:
     assert "default via 10.95.0.1 dev eth0" in lab.run("ip", "route", of=container)
     assert "127.0.0.1/8" in lab.run("ip", "-br", "address", "show", "lo", of=container)
     with socket.create_server((lab.there.inside, 0)) as server:
-        assert await lab.ask(lab.there.inside, server.getsockname()[1], of=container) == ""  # connected, and silent
+        assert await lab.is_silent(lab.there.inside, server.getsockname()[1], of=container)  # connected, and silent
         assert caller(server) == "10.95.0.2"
 
 
@@ -85,7 +85,7 @@ async def test_outwards_it_has_the_hosts_address(lab: Lab, tmp_path: Path) -> No
     with inside(OUTSIDE):
         server = socket.create_server((lab.there.outside, 0))
     with server:
-        assert await lab.ask(lab.there.outside, server.getsockname()[1], of=container) == ""
+        assert await lab.is_silent(lab.there.outside, server.getsockname()[1], of=container)
         assert caller(server) == lab.there.inside
 
 
@@ -105,8 +105,8 @@ async def test_a_port_on_one_address_answers_there_only(lab: Lab) -> None:
     container = await lab.start(PortBindings=publish(8080, host_ip="127.0.0.1"))
     lab.serve(container, 80)
     assert (await lab.ask("127.0.0.1", 8080)).startswith("hello")
-    assert await lab.ask(lab.there.inside, 8080, of="outside") == ""
-    assert await lab.ask("10.95.0.1", 8080) == ""
+    assert await lab.is_silent(lab.there.inside, 8080, of="outside")
+    assert await lab.is_silent("10.95.0.1", 8080)
     again = await lab.start(PortBindings=publish(8080, host_ip=lab.there.inside))
     lab.serve(again, 80, "other")
     assert (await lab.ask(lab.there.inside, 8080, of="outside")).startswith("other")
@@ -127,7 +127,7 @@ async def test_a_restarted_udp_server_is_found_by_who_asked_before(lab: Lab) -> 
     container = await lab.start(PortBindings=publish(5353, "53/udp"))
     lab.serve(container, 53, "first", "udp")
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
-        client.settimeout(1)
+        client.settimeout(10)
         client.connect((lab.there.inside, 5353))
         client.send(b"?")
         assert client.recv(100).startswith(b"first")
@@ -173,8 +173,8 @@ async def test_networks_are_kept_apart(lab: Lab) -> None:
     lab.serve(first, 80)
     address = first.endpoints["one"].ip
     assert (await lab.ask(address, 80, of=friend)).startswith("hello")
-    assert await lab.ask(address, 80, of=stranger) == ""
-    assert await lab.ask(address, 80, of=default) == ""
+    assert await lab.is_silent(address, 80, of=stranger)
+    assert await lab.is_silent(address, 80, of=default)
     assert (await lab.ask(lab.there.inside, 8080, of=stranger)).startswith("hello")  # what is published is for all
 
 
@@ -182,7 +182,7 @@ async def test_a_neighbour_cannot_route_to_a_container(lab: Lab) -> None:
     container = await lab.start()
     lab.serve(container, 80)
     with route_to("10.95.0.0/24", lab):
-        assert await lab.ask(container.endpoints["bridge"].ip, 80, of="outside") == ""
+        assert await lab.is_silent(container.endpoints["bridge"].ip, 80, of="outside")
 
 
 async def test_a_container_cannot_reach_the_hosts_loopback(lab: Lab) -> None:
@@ -193,7 +193,7 @@ async def test_a_container_cannot_reach_the_hosts_loopback(lab: Lab) -> None:
             Path("/proc/sys/net/ipv4/conf/all/route_localnet").write_text("1")
         lab.run("ip", "address", "del", "127.0.0.1/8", "dev", "lo", of=container)
         lab.run("ip", "route", "add", "127.0.0.1/32", "via", "10.95.0.1", "dev", "eth0", of=container)
-        await lab.ask("127.0.0.1", secret.getsockname()[1], of=container)
+        assert await lab.is_silent("127.0.0.1", secret.getsockname()[1], of=container)
         assert caller(secret) == ""
 
 
@@ -209,7 +209,7 @@ async def test_an_internal_network_has_no_way_out(lab: Lab) -> None:
     network = lab.networks.catalog.get("inner")
     with server, route_to(network.subnet, lab):
         lab.run("ip", "route", "add", "default", "via", network.gateway, of=second)
-        await lab.ask(lab.there.outside, server.getsockname()[1], of=second)
+        assert await lab.is_silent(lab.there.outside, server.getsockname()[1], of=second)
         assert caller(server) == ""
 
 
@@ -218,7 +218,7 @@ async def test_containers_of_a_network_without_talk_do_not_reach_each_other(lab:
     await lab.networks.create({"Name": "quiet", "Options": options})
     first, second = await lab.start("quiet"), await lab.start("quiet")
     lab.serve(first, 80)
-    assert await lab.ask(first.endpoints["quiet"].ip, 80, of=second) == ""
+    assert await lab.is_silent(first.endpoints["quiet"].ip, 80, of=second)
     assert (await lab.ask(first.endpoints["quiet"].ip, 80)).startswith("hello")
 
 
@@ -384,7 +384,7 @@ async def test_a_killed_engine_is_taken_over(lab: Lab) -> None:
     assert not is_free(8080)
     assert is_free(8081)
     assert lab.left()["namespaces"] == [kept.id]
-    assert await lab.ask("127.0.0.1", 8081) == ""
+    assert await lab.is_silent("127.0.0.1", 8081)
     await eventually_async(lambda: len(lab.left()["links"]) == 1, what="the lost container's link is gone")
     assert [each.name for each, _ in lab.networks.members(lab.networks.catalog.get("web"))] == [kept.name]
     other = await lab.start("web")
@@ -427,7 +427,7 @@ async def test_a_firewall_that_starts_later_is_told(lab: Lab) -> None:
     container = await lab.start(PortBindings=publish(8080))
     lab.serve(container, 80)
     lab.run("iptables", "-P", "FORWARD", "DROP")
-    assert await lab.ask(lab.there.inside, 8080, of="outside") == ""
+    assert await lab.is_silent(lab.there.inside, 8080, of="outside")
     lab.run("nft", "delete", "table", "ip", table_name(lab.layout.root))
     await lab.networks.guard()
     assert (await lab.ask(lab.there.inside, 8080, of="outside")).startswith("hello")

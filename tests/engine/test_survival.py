@@ -15,7 +15,7 @@ from tests.support.engines import Native
 from tests.support.images import TestImage
 from tests.support.waiting import eventually
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.timeout(600)]
 
 CONTAINERS = 50
 KILLS = 20

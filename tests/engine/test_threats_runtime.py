@@ -30,7 +30,7 @@ RACES = count(40, 1000)
 """How many starts beside a neighbour that renames."""
 ALONE = {"HostConfig": {"NetworkMode": "none"}}
 
-pytestmark = [pytest.mark.root, pytest.mark.timeout(max(120, RACES))]
+pytestmark = [pytest.mark.root, pytest.mark.timeout(max(300, RACES))]
 
 
 class Canary:

@@ -31,7 +31,7 @@ SETTLED_SECONDS = 60
 
 @pytest.fixture
 def slow(registry: Registry) -> Iterator[SlowRegistry]:
-    with SlowRegistry(registry, bytes_per_second=150_000) as slow:
+    with SlowRegistry(registry, bytes_per_second=60_000) as slow:
         yield slow
 
 
@@ -50,8 +50,8 @@ def test_a_part_killed_in_the_middle_of_work(
     with person.socket(f"/ws/containers/{counting_pk}/logs?tail=5&follow=1&stdout=1&stderr=1") as log:
         eventually(lambda: b"line" in _bytes(log), what="the log is followed")
         pull = person.ask("/images/pull/", reference=slow.reference(name), hosts=[1])
-        stop = person.ask("/containers/do/stop/", ids=[stubborn_pk])
         eventually(lambda: slow.bytes_sent > 100_000, timeout=30, what="the pull is under way")
+        stop = person.ask("/containers/do/stop/", ids=[stubborn_pk])
         eventually(lambda: person.operation(stop).state == "running", timeout=20, what="the stop is under way")
         assert person.operation(pull).state == "running"
 

@@ -45,9 +45,9 @@ def test_hosts_that_lie_harm_nobody_else(up: Up, person: Person, engine: Dockerd
 
         name = unique("honest")
         engine.run(image, "sleep", "1000", name=name)
-        eventually(lambda: shown(person, name) == "running", timeout=10, what="the honest host's rows follow")
+        eventually(lambda: shown(person, name) == "running", timeout=30, what="the honest host's rows follow")
         engine.cli("stop", "-t", "0", name)
-        eventually(lambda: shown(person, name) == "exited", timeout=10, what="and go on following")
+        eventually(lambda: shown(person, name) == "exited", timeout=30, what="and go on following")
         for page in PAGES:
             assert "<main" in person.get(page, timeout=10), f"{page} with lying hosts"
         for _, host in liars:
@@ -60,7 +60,7 @@ def test_hosts_that_lie_harm_nobody_else(up: Up, person: Person, engine: Dockerd
         grown = {part: memory(up, part) - kib for part, kib in before.items()}
         print(f"\ngrown by KiB: {grown}")
         assert max(grown.values()) < MEMORY_KIB, grown
-    assert up.is_whole()
+    eventually(up.is_whole, timeout=30, what="every part is well")
     engine.remove_containers()
 
 

@@ -30,7 +30,7 @@ def test_a_second_start_keeps_the_data_and_settles_what_was_interrupted(
     registry.push(busybox(layers=3, layer_size=400_000), "gantry/interrupted:1")
     with (
         Dockerd() as engine,
-        SlowRegistry(registry, bytes_per_second=100_000) as slow,
+        SlowRegistry(registry, bytes_per_second=50_000) as slow,
         Up("--engine", f"unix://{engine.socket}") as up,
     ):
         engine.load(busybox_archive.archive(busybox_image))
@@ -41,8 +41,8 @@ def test_a_second_start_keeps_the_data_and_settles_what_was_interrupted(
         engine.run(busybox_image, "sh", "-c", 'trap "" TERM; while :; do sleep 1; done', name=stops)
         stops_pk = eventually(lambda: person.container(stays) and person.running(stops), timeout=20)
         pull = person.ask("/images/pull/", reference=slow.reference("gantry/interrupted:1"), hosts=[1])
-        stop = person.ask("/containers/do/stop/", ids=[stops_pk])
         eventually(lambda: slow.bytes_sent > 50_000, timeout=30, what="the pull is under way")
+        stop = person.ask("/containers/do/stop/", ids=[stops_pk])
         eventually(lambda: person.operation(stop).state == "running", timeout=20, what="the stop is under way")
 
         pids = [pid for part in PARTS for pid in up.pids(part)]

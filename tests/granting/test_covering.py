@@ -57,6 +57,7 @@ def test_it_is_what_the_grant_then_gives(shop: Shop, patterns: tuple[str, str]) 
     assert tags.values("image_name").distinct().count() == said.images
 
 
+@pytest.mark.usefixtures("clocks_aside")
 def test_ten_thousand_names_take_as_many_queries_as_four(shop: Shop) -> None:
     def queries() -> int:
         with CaptureQueriesContext(connection) as found:

@@ -144,6 +144,7 @@ def answers(path: Path) -> bool:
         return False
 
 
+@pytest.mark.timeout(600)  # the first here: it starts the control plane, too
 def test_a_machine_joins_by_the_line_and_stays(machine: Machine) -> None:
     """One test, since each step needs the one before: join, kill, rotate, remove."""
     plane = machine.plane
@@ -188,8 +189,8 @@ def test_a_machine_joins_by_the_line_and_stays(machine: Machine) -> None:
 
     agent = machine.agent()
     agent.suspend()
-    eventually(lambda: not engine.exists(), timeout=15, what="a stopped agent's sockets go")
-    eventually(lambda: plane.host(pk)["state"] == "unreachable", timeout=5)
+    eventually(lambda: not engine.exists(), timeout=20, what="a stopped agent's sockets go")
+    eventually(lambda: plane.host(pk)["state"] == "unreachable")
     assert plane.host(pk)["reason"] == "The agent stopped answering."
     agent.resume()
     eventually(lambda: answers(engine), timeout=20, what="back after the agent went on")

@@ -140,6 +140,7 @@ def test_everything_is_for_who_holds_it_everywhere(two: Two, administrator: User
     assert "logs.example" not in two.client.get("/operations/audit/").content.decode()
 
 
+@pytest.mark.usefixtures("clocks_aside")
 def test_the_same_queries_for_many(two: Two) -> None:
     def queries() -> int:
         with CaptureQueriesContext(connection) as captured:

@@ -55,6 +55,7 @@ def test_pages_by_key_go_down_and_up_again(ada: Client) -> None:
     assert rows(ada, before=1) == []
 
 
+@pytest.mark.usefixtures("clocks_aside")
 def test_a_page_takes_the_same_queries_for_many(ada: Client) -> None:
     def queries(path: str) -> int:
         with CaptureQueriesContext(connection) as captured:

@@ -394,6 +394,7 @@ class TestTheList:
         assert self.rows(signed_in, f"until={day}") == [one.pk]
         assert self.rows(signed_in, f"until={(timezone.now() - timedelta(days=3)).date()}") == [two.pk, one.pk]
 
+    @pytest.mark.usefixtures("clocks_aside")
     def test_as_many_queries_for_many_rows(
         self,
         folder: Path,

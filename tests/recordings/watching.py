@@ -28,6 +28,7 @@ class Watch:
                 origin=url,  # type: ignore[arg-type]
                 additional_headers={"Cookie": f"gantry_session={stage.cookie(user) if user else 'none'}"},
                 compression=None,
+                open_timeout=30,
                 max_size=MOST,
             )
         )

@@ -167,6 +167,7 @@ def test_every_act_asks_for_its_own_verb(tenants: Tenants, act: str) -> None:
             assert verb in answer.content.decode()
 
 
+@pytest.mark.usefixtures("clocks_aside")
 def test_what_is_not_there_and_what_is_not_seen_give_the_same_answer(
     tenants: Tenants, monkeypatch: pytest.MonkeyPatch
 ) -> None:

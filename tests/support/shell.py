@@ -34,6 +34,7 @@ class Shell:
                 origin=origin or url,  # type: ignore[arg-type]
                 additional_headers={"Cookie": f"gantry_session={cookie}"},
                 compression=None,
+                open_timeout=30,
                 max_size=MOST,
             )
         )
@@ -53,7 +54,7 @@ class Shell:
     def end(self) -> int:
         return self.start + len(self.output)
 
-    def read(self, timeout: float = 10.0) -> bool:
+    def read(self, timeout: float = 30.0) -> bool:
         """One frame; False when the socket has closed."""
         try:
             frame = self.socket.recv(timeout)
@@ -73,7 +74,7 @@ class Shell:
                 self.answer("seen")
         return True
 
-    def until(self, text: bytes | str, timeout: float = 15.0) -> bytearray:
+    def until(self, text: bytes | str, timeout: float = 30.0) -> bytearray:
         """Read until the output has `text`; the output."""
         wanted = text.encode() if isinstance(text, str) else text
         deadline = time.monotonic() + timeout
@@ -92,7 +93,7 @@ class Shell:
 
     def until_closed(self) -> int | None:
         """Read until the socket closes; the close code."""
-        while self.read(timeout=20):
+        while self.read():
             pass
         return self.code
 

@@ -26,7 +26,7 @@ class UnixConnection(http.client.HTTPConnection):
 
 
 def request(
-    socket_path: Path, method: str, path: str, body: Any = None, *, timeout: float = 30.0, **query: Any
+    socket_path: Path, method: str, path: str, body: Any = None, *, timeout: float = 120.0, **query: Any
 ) -> tuple[int, Any]:
     """Send a request with an optional JSON (or bytes: tar) body; answer (status, JSON or text)."""
     connection = UnixConnection(socket_path, timeout)

@@ -12,6 +12,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import http.client
 import json
 import os
 import re
@@ -110,14 +112,14 @@ class Up:
     def health(self) -> dict[str, Any]:
         """The JSON of /healthz, whatever its status; {} when nobody answers."""
         context = ssl._create_unverified_context() if self.tls else None
-        try:
-            with urllib.request.urlopen(f"{self.url}/healthz", timeout=5, context=context) as answer:
-                found: dict[str, Any] = json.load(answer)
-        except urllib.error.HTTPError as exc:
-            with exc:
-                found = json.load(exc)
-        except OSError:
-            return {}
+        found: dict[str, Any] = {}
+        with contextlib.suppress(OSError, http.client.HTTPException, ValueError):  # killed in the middle of its answer
+            try:
+                with urllib.request.urlopen(f"{self.url}/healthz", timeout=5, context=context) as answer:
+                    found = json.load(answer)
+            except urllib.error.HTTPError as exc:
+                with exc:
+                    found = json.load(exc)
         return found
 
     def is_whole(self) -> bool:

@@ -13,9 +13,11 @@ Value = TypeVar("Value")
 
 PAUSE = 0.02
 """Seconds between two looks at a condition."""
+STALL = 0.5
+"""Seconds a pause may be too long: beyond, the whole machine stood still, and nothing could happen in that time."""
 
 
-def eventually(condition: Callable[[], Value], *, timeout: float = 10.0, what: str = "") -> Value:
+def eventually(condition: Callable[[], Value], *, timeout: float = 30.0, what: str = "") -> Value:
     """The first truthy value of ``condition()``; AssertionError when ``timeout`` seconds bring none.
 
     An AssertionError inside the condition counts as "not yet" and is quoted when time is up.
@@ -28,13 +30,16 @@ def eventually(condition: Callable[[], Value], *, timeout: float = 10.0, what: s
                 return last  # type: ignore[return-value]
         except AssertionError as error:
             last = error
-        if time.monotonic() > deadline:
+        before = time.monotonic()
+        if before > deadline:
             raise AssertionError(f"not within {timeout} s: {what or _name(condition)}; last seen: {last!r}")
         time.sleep(PAUSE)
+        overslept = time.monotonic() - before - PAUSE
+        deadline += overslept if overslept > STALL else 0
 
 
 async def eventually_async(
-    condition: Callable[[], Value | Awaitable[Value]], *, timeout: float = 10.0, what: str = ""
+    condition: Callable[[], Value | Awaitable[Value]], *, timeout: float = 30.0, what: str = ""
 ) -> Value:
     """As `eventually`, for the event loop; ``condition`` may be a coroutine function."""
     deadline = time.monotonic() + timeout

@@ -17,6 +17,7 @@ import signal
 import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -30,7 +31,9 @@ from tests.support.netns import NetworkNamespace
 from tests.support.own_engine import OwnEngine
 from tests.support.registry import Registry
 from tests.support.up import Up
+from tests.support.waiting import eventually
 
+HERE = Path(__file__).parent
 PASSWORD = "a word nobody guesses 1"
 
 
@@ -48,6 +51,13 @@ class Fleet:
         """The id of a host by its name."""
         code = f"from hosts.models import Host; print(Host.objects.get(name={name!r}).pk)"
         return int(self.up.manage("shell", "--no-imports", "-c", code))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The first of them starts everything, which counts as its time."""
+    for item in items:
+        if item.path.is_relative_to(HERE):
+            item.add_marker(pytest.mark.timeout(400))
 
 
 @pytest.fixture(scope="session")
@@ -98,7 +108,8 @@ def make_administrator(page: Page, link: str) -> None:
 
 
 def rename_first_host(page: Page, fleet: Fleet) -> None:
-    """This machine joined by itself, under its own name."""
+    """This machine joined by itself, under its own name; its agent is started when it has."""
+    eventually(lambda: fleet.up.pids("agent"), timeout=60)
     page.goto(f"{fleet.up.url}/hosts/1/edit/")
     page.get_by_label("Name").fill("first")
     page.locator("main button[type=submit]").click()

@@ -50,7 +50,7 @@ def begin(page: Page, dockerfile: str, host: str, *, tags: str = "") -> None:
 def submit(page: Page) -> str:
     """The build's address."""
     page.locator(".form-foot button[type=submit]").click()
-    expect(page).to_have_url(re.compile(r"/builds/\d+/$"))
+    expect(page).to_have_url(re.compile(r"/builds/\d+/$"), timeout=SECONDS)
     return page.url
 
 
@@ -58,6 +58,7 @@ def open_all(page: Page, last: str) -> None:
     """Unfold the output once its last step is over, which folds it: the output may come after the state of the page."""
     step = page.locator(".build-output .bo-head", has_text=last)
     expect(step).to_have_attribute("aria-expanded", "false", timeout=SECONDS)
+    expect(page.locator(".build-output .bo-step[data-state=running]")).to_have_count(0)
     page.get_by_role("button", name="Open all").click()
 
 
@@ -177,7 +178,7 @@ def test_a_signed_push_is_built_before_two_browsers_one_late(
     address, secret = page.locator(".copyable code").nth(1), page.locator(".copyable code").nth(0)
     hook, key = address.inner_text(), secret.inner_text()
 
-    dockerfile = f"FROM {loaded}\nRUN echo beginning && for n in 1 2 3 4 5 6 7 8; do echo line $n; sleep 0.5; done\n"
+    dockerfile = f"FROM {loaded}\nRUN echo beginning && for n in 1 2 3 4 5 6 7 8; do echo line $n; sleep 2; done\n"
     commit = repository.commit({"Dockerfile": dockerfile})
     body = json.dumps({"ref": "refs/heads/main", "after": commit}).encode()
     assert deliver(hook, body, "0" * 64) == 403

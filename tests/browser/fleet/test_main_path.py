@@ -132,18 +132,19 @@ def test_a_container_is_run_from_the_form_followed_and_entered(
 def test_what_somebody_does_with_the_docker_cli_shows_at_once(
     page: Page, engines: dict[str, EngineProcess], running: Callable[..., str], host: str
 ) -> None:
+    """Told by events: the host is listed anew only after minutes."""
     name = unique("cli")
     page.goto(f"/containers/?q={name}")
     expect(page.locator("main")).to_contain_text("No container matches")
     running(host, name)
     row = page.locator("tbody tr", has_text=name)
-    expect(row).to_contain_text("running", timeout=3_000)
+    expect(row).to_contain_text("running")
     engines[host].cli("stop", "-t", "0", name)
-    expect(row).to_contain_text("exited", timeout=3_000)
+    expect(row).to_contain_text("exited")
     engines[host].cli("rename", name, f"{name}-b")
-    expect(row).to_contain_text(f"{name}-b", timeout=3_000)
+    expect(row).to_contain_text(f"{name}-b")
     engines[host].cli("rm", f"{name}-b")
-    expect(page.locator("main")).to_contain_text("No container matches", timeout=3_000)
+    expect(page.locator("main")).to_contain_text("No container matches")
 
 
 def test_what_one_reads_stays_when_somebody_removes_it(
@@ -176,7 +177,7 @@ def test_several_are_stopped_at_once_and_shown_before(
         expect(dialog).to_contain_text(f"{stem}-{n}")
     dialog.get_by_role("button", name="Stop").click()
     for n in range(3):
-        expect(page.locator("tbody tr", has_text=f"{stem}-{n}")).to_contain_text("exited", timeout=25_000)
+        expect(page.locator("tbody tr", has_text=f"{stem}-{n}")).to_contain_text("exited", timeout=60_000)
     for engine in engines.values():
         assert stem not in engine.cli("ps")
 
