@@ -5,7 +5,6 @@ import base64
 import json
 import struct
 from collections.abc import AsyncIterator, Iterator
-from contextlib import suppress
 from typing import Any
 
 import aiohttp
@@ -51,7 +50,7 @@ class Peer:
     async def hello(self, host: str, signature: object) -> int | None:
         """Introduce ourselves; the code we are closed with, or None when admitted (a control connection)."""
         await self.ws.send_json({"type": "hello", "host": host, "signature": signature, "agent_version": "t"})
-        message = await self.ws.receive(timeout=5)
+        message = await self.ws.receive(timeout=30)
         return None if message.type is aiohttp.WSMsgType.TEXT else self.ws.close_code
 
 
@@ -138,7 +137,7 @@ async def test_it_refuses_what_is_no_signature(tunnel: Tunnel, peer: Peer, signa
 async def test_it_refuses_garbage(tunnel: Tunnel, peer: Peer, text: str) -> None:
     await peer.dial()
     await peer.ws.send_str(text)
-    await peer.ws.receive(timeout=5)
+    await peer.ws.receive(timeout=30)
     assert peer.ws.close_code == 4401
 
 
@@ -182,9 +181,9 @@ async def test_an_admitted_host_that_sends_an_oversized_frame_is_closed(tunnel: 
     host = tunnel.enrol(None)
     await peer.dial()
     assert await peer.hello(host.id, peer.signed(host)) is None
-    with suppress(ConnectionError):  # the gateway need not read it to its end
-        await peer.ws.send_bytes(b"x" * (1024 * 1024 + 1))
-    while (await peer.ws.receive(timeout=5)).type is aiohttp.WSMsgType.TEXT:
+    # The frame's head alone: what the gateway leaves unread would make the kernel cut the line, and its answer with it.
+    peer.ws._writer.transport.write(struct.pack("!BBQ", 0x82, 0xFF, 1024 * 1024 + 1) + b"\0\0\0\0")
+    while (await peer.ws.receive(timeout=30)).type is aiohttp.WSMsgType.TEXT:
         pass
     assert peer.ws.close_code == 1009
 
@@ -206,7 +205,7 @@ async def test_a_newer_connection_of_the_host_replaces_the_older(
     newer = Peer(tunnel, client)
     await newer.dial()
     assert await newer.hello(host.id, newer.signed(host)) is None
-    while (await peer.ws.receive(timeout=5)).type is aiohttp.WSMsgType.TEXT:
+    while (await peer.ws.receive(timeout=30)).type is aiohttp.WSMsgType.TEXT:
         pass
     assert peer.ws.close_code == 4409
     assert not newer.ws.closed
