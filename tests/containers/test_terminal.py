@@ -4,6 +4,7 @@ import hashlib
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -331,5 +332,7 @@ def test_a_flood_waits_for_the_browser_and_stops_at_once(stage: Stage, container
         shell.say("ack", bytes=received)
         shell.type("echo sto''pped\n")
         shell.until("\r\nstopped")
-        assert len(shell.output) < 6 * MEGABYTE
+        # What was under way when it was interrupted lay in the kernel's buffers, which it makes as large as it likes.
+        buffers = [Path(f"/proc/sys/net/ipv4/{name}").read_text().split()[-1] for name in ("tcp_rmem", "tcp_wmem")]
+        assert len(shell.output) < sum(map(int, buffers)) + 2 * MEGABYTE
         assert stage.web.memory - before < 40 * MEGABYTE
