@@ -137,7 +137,7 @@ def commit(
         "pause": pause,
     }
     request = _about(container, "container.commit", f"Commit {container.name} to {reference}", params)
-    if name_of(reference)[0] != name_of(container.image_ref)[0]:
+    if name_of(reference) != name_of(container.image_ref):
         request = replace(request, image=None)  # whoever has a right to one of the two would read of the other
     return operations.start(actor, request, ip=ip)
 

@@ -20,6 +20,7 @@ from containers.left_out import Object, left_out, object_of, text_of, texts_of
 from containers.limits import limit, policy_of
 from containers.models import Container
 from containers.ports import parse_port
+from controlplane.access.decide import Actor, visible
 from controlplane.lib.errors import InvalidArgument, NotFound
 from controlplane.lib.references import name_of, parse
 from controlplane.lib.typed import Malformed
@@ -83,9 +84,9 @@ def words_text(words: list[str]) -> str:
     return json.dumps(words) if any("\n" in word or "\r" in word for word in words) else shlex.join(words)
 
 
-def copy_container(container: Container, *, reveal: bool) -> Copy:
+def copy_container(actor: Actor, container: Container, *, reveal: bool) -> Copy:
     """Ask the host. Never raises for a host that is away or slow: the answer says so."""
-    name = _free_name(container)
+    name = _free_name(actor, container)
     if not container.host.is_connected:
         words = f"{container.host.name} is {container.host.get_state_display().lower()}."
         return Copy(image=container.image_ref, name=name, error=words)
@@ -99,10 +100,11 @@ def copy_container(container: Container, *, reveal: bool) -> Copy:
     return made
 
 
-def _free_name(container: Container) -> str:
-    """The container's own with the next number that nothing on its host has."""
+def _free_name(actor: Actor, container: Container) -> str:
+    """The container's own with the next number that nothing they see on its host has."""
     base = _NUMBER.sub("", container.name) or container.name
-    taken = set(container.host.containers.filter(name__startswith=base).values_list("name", flat=True))
+    seen = visible(actor, "container.see", container.host.containers.filter(name__startswith=base))
+    taken = set(seen.values_list("name", flat=True))
     return next(name for number in range(2, len(taken) + 3) if (name := f"{base}-{number}") not in taken)
 
 

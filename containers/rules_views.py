@@ -10,7 +10,7 @@ from containers.keeping import preview
 from controlplane.access.middleware import signed_in
 from controlplane.lib.pages import page
 from controlplane.operations.audit import client_ip
-from controlplane.operations.models import AuditEntry
+from controlplane.operations.models import AuditEntry, Outcome
 from hosts.rules.access import get_environment
 from hosts.rules.actions import save
 from hosts.rules.forms import RulesForm, initial
@@ -43,7 +43,7 @@ def rules(request: HttpRequest, pk: int) -> HttpResponse:
         "looked": request.method == "POST" and wanted is not None,
         "preview": preview(user, environment, wanted) if wanted is not None else None,
         "history": AuditEntry.objects.filter(
-            verb="rules.manage", target_kind="environment", target_id=str(environment.pk)
+            verb="rules.manage", target_kind="environment", target_id=str(environment.pk), outcome=Outcome.ALLOWED
         )[:MOST_ENTRIES],
     }
     return page(request, "hosts/rules.html", context, status=422 if form.errors else 200)

@@ -43,7 +43,7 @@ def duplicate(request: HttpRequest, pk: int) -> HttpResponse:
     require(request.user, "image.run", container)
 
     def filled(is_new: bool) -> Filling:
-        copy = copy_container(container, reveal=allows(request.user, "container.secrets", container))
+        copy = copy_container(request.user, container, reveal=allows(request.user, "container.secrets", container))
         if is_new and copy.tells_values:
             told = "revealed the environment to duplicate it"
             audited(request, request.user, "container.secrets", container, detail=told)

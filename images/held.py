@@ -65,10 +65,9 @@ def whole_id(text: str) -> str:
 def asker(operation: Operation) -> tuple[User, Host]:
     """Whoever asked for it, as they are now and by the token they asked by, and the host. Raises Conflict when either
     has been removed."""
-    found = User.objects.filter(pk=operation.actor_id or 0).first()
+    found = operation.asker
     if found is None or operation.host is None:
         raise Conflict("Whoever asked for this, or the host it was for, has been removed.")
-    found.token = operation.token
     return found, operation.host
 
 

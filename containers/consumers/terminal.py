@@ -74,7 +74,7 @@ class TerminalConsumer(AuditedConsumer):
     # No layer: a terminal needs no group, and goes on while Redis is away.
     channel_layer_alias = "none"
     container: Container
-    relay: asyncio.Task[None] | None = None
+    stopping: asyncio.Task[None] | None = None  # the right has ended: so does the shell
     held = False  # the agent holds a shell of ours that has not ended
     closing: int | None = None
     ending: Ending | None = None  # of the recording, when the end comes from here
@@ -120,7 +120,7 @@ class TerminalConsumer(AuditedConsumer):
         self.relay = asyncio.create_task(self._serve())
 
     async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
-        if self.relay is None:
+        if self.relay is None or self.stopping is not None:
             return
         if bytes_data is not None:
             if self.input.waiting + len(bytes_data) > 2 * INPUT_WINDOW:
@@ -155,11 +155,30 @@ class TerminalConsumer(AuditedConsumer):
         self.closing = code
         await super().close(code, reason)
 
+    async def cut_off(self, code: int) -> None:
+        """A browser that reads nothing may put off the close as long as it likes: not the end of the shell."""
+        self.stopping = asyncio.create_task(self._stop())  # not part of this task: that ends when the socket does
+        await self.close(code)
+
+    async def _stop(self) -> None:
+        await self._end_relay()
+        try:
+            if self.held:
+                await self._end("ended: the right to it ended", Ending.RIGHT)
+        except (DatabaseError, TerminalError) as exc:
+            log.warning("terminal %s of %s was left as it is: %s", self.ident, self.container, exc)
+
+    async def _end_relay(self) -> None:
+        if self.relay is not None:
+            self.relay.cancel()
+            await asyncio.gather(self.relay, return_exceptions=True)
+
     async def closed(self) -> None:
         if self.relay is None:
             return
-        self.relay.cancel()
-        await asyncio.gather(self.relay, return_exceptions=True)
+        if self.stopping is not None:
+            await asyncio.gather(self.stopping, return_exceptions=True)
+        await self._end_relay()
         try:
             if not self.held:
                 # Another window took it over, or the browser went before it knew of the shell's end.

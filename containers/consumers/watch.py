@@ -44,7 +44,6 @@ class WatchConsumer(AuditedConsumer):
     # No layer: what is watched is seen to be so while Redis is away, too.
     channel_layer_alias = "none"
     recording: Recording
-    relay: asyncio.Task[None] | None = None
 
     def authorise(self) -> None:
         pk = self.scope["url_route"]["kwargs"]["pk"]

@@ -9,9 +9,15 @@ from containers.models import Recording
 from containers.recordings import files
 from containers.recordings.actions import path_of
 from containers.recordings.files import pool
-from controlplane.lib.errors import Unavailable
+from controlplane.lib.errors import Conflict, Unavailable
 
 CHUNK = 256 * 1024  # bytes that are read at once
+
+
+def require_over(recording: Recording) -> None:
+    """Raises Conflict while its shell is open: whoever is in it sees who watches."""
+    if recording.is_live:
+        raise Conflict("This recording is still being written.", "Watch the shell live, or wait for its end.")
 
 
 def complete_size(recording: Recording) -> int:

@@ -7,6 +7,7 @@ from csp.constants import SELF, UNSAFE_INLINE
 from csp.decorators import csp_update
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
+from django.shortcuts import redirect
 from django.views.decorators.http import require_GET, require_POST
 
 from containers.models import Recording
@@ -37,8 +38,12 @@ def recording_list(request: HttpRequest) -> HttpResponse:
 
 @csp_update(POLICY)  # type: ignore[arg-type]
 def recording_detail(request: HttpRequest, pk: int) -> HttpResponse:
-    """The player. It fetches the cast itself (static/js/recording.js), and `?t=` says where to begin."""
+    """The player. It fetches the cast itself (static/js/recording.js), and `?t=` says where to begin. An open shell is
+    watched live, which its person sees.
+    """
     recording = get_recording(request.user, pk)
+    if recording.is_live:
+        return redirect("recordings:watch", pk=pk)
     context = {
         "recording": recording,
         "speeds": SPEEDS,
@@ -55,7 +60,7 @@ def watch(request: HttpRequest, pk: int) -> HttpResponse:
 
 @require_GET
 async def cast(request: HttpRequest, pk: int) -> StreamingHttpResponse:
-    """The recording for the player: of one that is still written, what there is."""
+    """The recording for the player. 409 while its shell is open."""
     return await _sent(request, pk, "replayed")
 
 
@@ -78,8 +83,9 @@ async def _sent(request: HttpRequest, pk: int, deed: str) -> StreamingHttpRespon
 
 
 def _opened(request: HttpRequest, pk: int, deed: str) -> Recording:
-    """The recording, and who takes it is written down."""
+    """The recording, and who takes it is written down. Raises Conflict while its shell is open."""
     recording = get_recording(request.user, pk)
+    taking.require_over(recording)
     audited(request, request.user, "recording.see", recording, deed)
     return recording
 

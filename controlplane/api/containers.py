@@ -339,7 +339,7 @@ def duplicate(request: HttpRequest, response: HttpResponse, pk: int, query: Quer
             request, request.user, "container.secrets", container, detail="revealed the environment to duplicate it"
         )
     response["Cache-Control"] = "no-store"
-    copy = copy_container(container, reveal=query.secrets)
+    copy = copy_container(request.user, container, reveal=query.secrets)
     run, too_much = _run_body(container, copy)
     told = {"left_out": [*copy.left_out, *too_much], "error": copy.error, "hint": copy.hint}
     return {"run": None if copy.error else run, **told}

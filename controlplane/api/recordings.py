@@ -90,9 +90,9 @@ def get_one(request: HttpRequest, pk: int) -> Any:
 
 @router.get("/{int:pk}/cast", operation_id="get_cast", openapi_extra=CAST)
 def cast(request: HttpRequest, pk: int) -> HttpResponseBase:
-    """The recording itself, for asciinema and its like: of one that is still written, what there is. Who takes it is
-    written down."""
+    """The recording itself, for asciinema and its like. 409 while its shell is open. Who takes it is written down."""
     recording = get_recording(request.user, pk)
+    taking.require_over(recording)
     audited(request, request.user, "recording.see", recording, "downloaded")
     size = taking.complete_size(recording)
     content = taking.pieces(recording, size)

@@ -93,6 +93,8 @@ class SignedInConsumer(AsyncWebsocketConsumer):
     """
 
     subprotocol: str | None = None
+    relay: asyncio.Task[None] | None = None
+    """What feeds it, where a subclass has such a thing."""
 
     def authorise(self) -> None:
         """Raise Http404 or Forbidden unless `self.scope["user"]` may have this stream."""
@@ -131,6 +133,14 @@ class SignedInConsumer(AsyncWebsocketConsumer):
     async def closed(self) -> None:
         """Called once when the socket has ended, however it ended."""
 
+    async def cut_off(self, code: int) -> None:
+        """The right to it has ended: close. What feeds it ends before, as a client that reads nothing holds up even its
+        own close.
+        """
+        if self.relay is not None:
+            self.relay.cancel()
+        await self.close(code)
+
     async def _refusal(self, told: Callable[[Exception], Awaitable[None]] | None = None) -> int | None:
         self.scope["user"] = await get_user(self.scope)
         if not self.scope["user"].is_authenticated or not self.scope["user"].is_active:
@@ -162,7 +172,7 @@ class SignedInConsumer(AsyncWebsocketConsumer):
                 log.warning("a stream's right could not be checked: %s", exc)
                 continue
             if refusal is not None:
-                await self.close(refusal)
+                await self.cut_off(refusal)
                 return
 
     def _session_alive(self) -> bool:

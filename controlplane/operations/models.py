@@ -100,10 +100,15 @@ class Operation(models.Model):
 
     @property
     def asker(self) -> User | None:
-        """Whoever asked for it, with what they hold now; by a token, no more than it leaves them."""
-        if self.actor is not None:
-            self.actor.token = self.token
-        return self.actor
+        """Whoever asked for it, as they are now; by a token, no more than that leaves them now. None: one of the two
+        has been removed. Read anew each time: a right may end while the work runs.
+        """
+        actor = User.objects.filter(pk=self.actor_id or 0).first()
+        if actor is not None and self.token_id is not None:
+            actor.token = Token.objects.filter(pk=self.token_id).first()
+            if actor.token is None:
+                return None
+        return actor
 
     @property
     def is_finished(self) -> bool:

@@ -18,6 +18,8 @@ from images.builds.asked import Options
 from images.builds.models import Build, Credential, Definition
 from images.builds.naming import is_plain
 
+EVERY_NAME = "every name that it gives"
+
 
 def require_name(actor: User, host: Host, tag: str, *, push: bool, label: str = "") -> None:
     """Raise RightMissing unless `actor` may build `tag` on `host`, and push it, if it will be."""
@@ -27,7 +29,7 @@ def require_name(actor: User, host: Host, tag: str, *, push: bool, label: str = 
 
 def name_for(actor: User, host: Host, tag: str) -> str:
     """What a refusal calls a name that `actor` has not typed: they may not see it."""
-    return tag if names_seen(actor, host, [tag]) else "every name that it gives"
+    return tag if names_seen(actor, host, [tag]) else EVERY_NAME
 
 
 def require_every_name(actor: User, definition: Definition) -> None:
@@ -35,7 +37,8 @@ def require_every_name(actor: User, definition: Definition) -> None:
 
     To change it is to read all its names, and its webhook builds them with its owner's rights.
     """
-    if definition.owner_id == actor.pk:
+    is_narrowed = actor.token is not None and actor.token.is_narrowed
+    if definition.owner_id == actor.pk and not is_narrowed:
         return
     options = Options.of_json(definition.options)
     environment = definition.host.environment_id if definition.host else None

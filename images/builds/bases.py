@@ -26,8 +26,9 @@ _ESCAPE = re.compile(r"\s*#\s*escape\s*=", re.IGNORECASE)
 _HEREDOC = re.compile(r"(?:^|\s)\d*<<(-?)([\"']?)([a-zA-Z_]\w*)\2(?=\s|$)", re.ASCII)
 _READS = ("COPY", "ADD", "RUN", "ONBUILD")
 OPENING = ("--network", "--security", "--device")  # flags of RUN that open the host
-# A flag that names an image or opens the host, or, by a variable or quotes, may come to be one.
-_TELLING = re.compile(r"from|--(?:network|security|device)|--\S*[$\"'`\\]")
+CACHE = "--mount=type=cache"
+# A flag that names an image, mounts a cache or opens the host, or, by a variable or quotes, may come to be one.
+_TELLING = re.compile(r"from|type=cache|--(?:network|security|device)|--\S*[$\"'`\\]")
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ class Use:
 @dataclass(frozen=True)
 class Uses:
     images: tuple[Use, ...]
-    flags: dict[str, int]  # those of OPENING, with what they are set to → line
+    flags: dict[str, int]  # those of OPENING, with what they are set to, and CACHE → line
 
 
 def uses(text: str, args: dict[str, str], *, heredocs: bool) -> Uses:
@@ -252,6 +253,8 @@ def _of_step(each: Instruction, earlier: list[Stage], flags: dict[str, int]) -> 
         name = name.lower()
         if name in OPENING:
             flags.setdefault(flag, each.line)
+        if name == "--mount" and "type=cache" in value.lower().split(","):
+            flags.setdefault(CACHE, each.line)
         hides = bool(_QUOTING.search(flag)) or "$" in name
         if hides or ("$" in flag and name in ("--mount", "--from")):
             why = "quotes and variables in it are read differently by engines"

@@ -12,7 +12,7 @@ import tempfile
 import time
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +23,18 @@ from django.utils import timezone
 from controlplane.access.decide import require
 from controlplane.lib.errors import Conflict, GantryError, InvalidArgument, Lost, NotFound
 from controlplane.lib.live import publish
+from controlplane.lib.references import name_of
 from controlplane.lib.threads import in_thread
 from controlplane.operations.models import Operation
 from controlplane.operations.runner import Work
 from hosts.engine import Engine, EngineError, EngineUnreachable, raise_for_message, segment
+from hosts.rules.errors import refuse
+from hosts.rules.facts import ImageFacts
+from hosts.rules.judge import judge_commit
+from hosts.rules.models import rules_of
 from hosts.working import engine_of
 from images.builds import credentials, following, naming
-from images.builds.access import name_for, require_name
+from images.builds.access import EVERY_NAME, name_for, require_name
 from images.builds.asked import DOCKERFILE, GIT, TYPED, Options, Source
 from images.builds.cloning import Clone, clone
 from images.builds.context import (
@@ -79,6 +84,8 @@ class Job:
     dockerfile_path: str = ""
     file: Dockerfile = field(default_factory=lambda: Dockerfile((), ()))
     image_id: str = ""
+    tenant: str = ""
+    """Whose cache the native engine uses and fills."""
     stopped_at: Step | None = None
     """What ran when it was stopped."""
 
@@ -185,13 +192,17 @@ async def _gather(job: Job, scratch: Path) -> None:
 def _name(job: Job) -> None:
     """Save it under the names it will have, where it was called by their templates."""
     build, operation = job.build, job.work.operation
-    if operation.host is None or operation.asker is None:
+    actor = operation.asker
+    if operation.host is None or actor is None:
         raise Conflict("Whoever asked for this build, or the host it was for, has been removed.")
-    require(operation.asker, "image.build", operation.host)
-    for tag in build.tags:
-        # Whoever has another's build done again has not typed its names.
-        label = name_for(operation.asker, operation.host, tag) if operation.retry_of_id else ""
-        require_name(operation.asker, operation.host, tag, push=job.options.push, label=label)
+    require(actor, "image.build", operation.host)
+    rules = rules_of(operation.host.environment_id)
+    for position, tag in enumerate(build.tags):
+        # Whoever has another's build done again has not typed its names; a refusal is read by all who see the first.
+        label = EVERY_NAME if position else name_for(actor, operation.host, tag) if operation.retry_of_id else ""
+        require_name(actor, operation.host, tag, push=job.options.push, label=label)
+        broken = judge_commit(rules, ImageFacts(*name_of(tag)))
+        refuse("image.build", operation.host, [replace(each, found=label or tag) for each in broken], label or tag)
     filed = naming.filed_under(build.tags)
     if build.tags:
         Operation.objects.filter(pk=operation.pk).update(image_name=filed)

@@ -16,15 +16,16 @@ from images.builds.models import Build
 def after(build: Build, operation: Operation) -> str:
     """Start the push that was asked for; the reason when not. One that fails leaves the image, and can be retried."""
     options = Options.of_json(build.options)
-    if options.push and build.tags and operation.asker and operation.host:
+    actor = operation.asker
+    if options.push and build.tags and actor and operation.host:
         places = [place_at(operation.host, tag) for tag in build.tags]
-        if not all(allows(operation.asker, "image.push", place) for place in places):  # it may have ended meanwhile
+        if not all(allows(actor, "image.push", place) for place in places):  # it may have ended meanwhile
             return f"Not pushed: {operation.actor_name} lacks the right “image.push” by now."
         done = Operation.objects.filter(
             kind="image.push", params__build=build.operation_id, params__image_id=build.image_id
         )
         if not done.exists():
-            operations.start(operation.asker, push_request(build, operation.host, options))
+            operations.start(actor, push_request(build, operation.host, options))
     return ""
 
 

@@ -20,7 +20,9 @@ PODMAN_SECRET = "podman-build-secret"  # the prefix by which Podman tells secret
 def request_of(job: Job) -> tuple[Context, dict[str, str], dict[str, Any]]:
     """The tar, the headers and the query of POST /build."""
     options, context = job.options, job.context
-    headers = {"X-Registry-Config": credentials.registry_config(job.logins)} if job.logins else {}
+    headers = {"X-Gantry-Tenant": job.tenant}
+    if job.logins:
+        headers["X-Registry-Config"] = credentials.registry_config(job.logins)
     query: dict[str, Any] = {
         "dockerfile": job.dockerfile_path,
         "t": job.build.tags,

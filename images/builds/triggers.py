@@ -21,7 +21,7 @@ from django.utils import timezone
 from redis.exceptions import RedisError
 
 from controlplane.access.decide import visible
-from controlplane.lib.errors import Conflict, Forbidden, GantryError, InvalidArgument, Unavailable
+from controlplane.lib.errors import Conflict, Forbidden, GantryError, InvalidArgument, RightMissing, Unavailable
 from controlplane.lib.references import parse
 from controlplane.lib.seal import seal, unseal
 from controlplane.operations import refusals
@@ -51,7 +51,9 @@ def start(
             )
         operation = actions.start_defined(owner, definition, trigger=trigger, commit=commit, branch=branch, ip=ip)
     except GantryError as exc:
-        refused(definition, f"{Trigger(trigger).label}: {exc.message}")
+        # Whoever sees the definition by one of its names is not told the others.
+        why = f"Its owner lacks the right “{exc.verb}”." if isinstance(exc, RightMissing) else exc.message
+        refused(definition, f"{Trigger(trigger).label}: {why}")
         refusals.note(definition.owner or AnonymousUser(), exc, f"{Trigger(trigger).label} of {definition}")
         raise
     Definition.objects.filter(pk=definition.pk).update(refused_at=None, refused_why="")

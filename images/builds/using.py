@@ -31,7 +31,7 @@ from hosts.rules.models import rules_of
 from hosts.rules.rules import Rules
 from images.access import place_at
 from images.builds.asked import GIT, UPLOAD
-from images.builds.bases import Use, uses, uses_of_triggers
+from images.builds.bases import CACHE, Use, Uses, uses, uses_of_triggers
 from images.builds.context import BoundedInfo, forget
 from images.builds.onbuild import triggers_of
 from images.held import HeldImage, asker, held_image, parent_of, refuse_borrowed
@@ -54,6 +54,8 @@ async def require_uses(job: Job, engine: Engine) -> None:
         rules, memory=job.options.memory, nano_cpus=int(job.options.cpus * 1_000_000_000), flags=found.flags
     )
     await in_thread(refuse, "image.build", host, broken, "this build")
+    job.tenant = await in_thread(_tenant, actor, host)
+    _require_own_cache(host, found, free)
     if free and not (rules.on_bases or rules.on_steps):
         return
     await in_thread(_require_plain_files, job)
@@ -72,9 +74,28 @@ async def require_uses(job: Job, engine: Engine) -> None:
         brought = uses_of_triggers(triggers, use.line, heredocs=heredocs)
         broken = judge_flags(rules, brought.flags)
         await in_thread(refuse, "image.build", host, broken, "what a base image of this build brings along (ONBUILD)")
+        _require_own_cache(host, brought, free)
         for more in brought.images:
             await in_thread(_require, actor, host, rules, more, free)
     job.options.pull = False  # they have been, and what was judged is what is used
+
+
+def _tenant(actor: User, host: Host) -> str:
+    """Whose cache it is: all who may use every image of the environment and build each have one together; anybody else,
+    and a token that was narrowed, one of their own. What lies in a cache was made from images, and goes into others.
+    """
+    place = Place(host.environment_id)
+    if allows(actor, VERB, place) and allows(actor, "image.build", place):
+        return f"environment {host.environment_id or 0}"
+    token = actor.token
+    return f"token {token.pk}" if token is not None and token.is_narrowed else f"person {actor.pk}"
+
+
+def _require_own_cache(host: Host, found: Uses, free: bool) -> None:
+    """Podman knows no tenants: the folder of a cache is that of every build on the host."""
+    if CACHE in found.flags and not free and host.engine_kind == "podman":
+        line = f"line {found.flags[CACHE]} of the Dockerfile"
+        raise RightMissing(VERB, f"every image of {host.name}, whose builds share the cache that is mounted ({line})")
 
 
 def _where(use: Use) -> str:

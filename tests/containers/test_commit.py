@@ -109,16 +109,21 @@ def test_instructions_are_sealed(client: Client, row: Container) -> None:
     client.post(f"/containers/{row.pk}/commit/", {"reference": "shop/web:2", "changes": "env TOKEN=s3cret"})
     operation = Operation.objects.get()
     assert operation.title == "Commit web to shop/web:2"
-    assert operation.image_name == row.image_name
     assert "s3cret" not in json.dumps(operation.params)
     assert parse_changes("env TOKEN=s3cret") == ["ENV TOKEN=s3cret"]
     with pytest.raises(Malformed):
         parse_changes("ONBUILD LABEL io.gantry.x=1")
 
 
-def test_of_two_repositories_nobody_reads_who_has_a_right_to_one(client: Client, row: Container) -> None:
-    client.post(f"/containers/{row.pk}/commit/", {"reference": "other/app:1"})
+@pytest.mark.parametrize("reference", ["other/app:1", "shop/web:2"])
+def test_of_two_names_nobody_reads_who_has_a_right_to_one(client: Client, row: Container, reference: str) -> None:
+    client.post(f"/containers/{row.pk}/commit/", {"reference": reference})
     assert Operation.objects.get().image_name is None
+
+
+def test_under_its_own_name_it_is_an_operation_of_that(client: Client, row: Container) -> None:
+    client.post(f"/containers/{row.pk}/commit/", {"reference": row.image_ref})
+    assert Operation.objects.get().image_name == row.image_name
 
 
 def test_the_form_begins_with_another_tag(client: Client, row: Container) -> None:

@@ -136,6 +136,7 @@ def test_what_a_base_brings_along() -> None:
         "FROM a/b\nRUN x \\\nRUN --network=host true\n",
         "FROM a/b\nRUN cat <<EOF\nRUN --security=insecure true\nEOF\n",
         "FROM a/b\nRUN cat <<EOF\nRUN \\\n--device=x true\nEOF\n",
+        "FROM a/b\nRUN cat <<EOF\nRUN --mount=type=cache,target=/m true\nEOF\n",
         "FROM a/b\nRUN cat <<EOF\nCO\\\nPY --from=secret/app a \\\nEOF\n",
     ],
 )

@@ -25,7 +25,7 @@ NAME = "shop/web:dev-built"
 
 def built(actor: User, place: Place, source: Source | str, **options: Any) -> Operation:
     source = Source("typed", dockerfile=source) if isinstance(source, str) else source
-    return run(actions.start(actor, source, Options(host=place.host.pk, tags=[NAME], **options)))
+    return run(actions.start(actor, source, Options(**{"host": place.host.pk, "tags": [NAME], **options})))
 
 
 def refused(operation: Operation, *words: str, verb: str = "image.pull") -> None:
@@ -147,11 +147,16 @@ def test_whoever_may_pull_everything_there_is_asked_nothing(place: Place, dev: U
 
 def test_the_rules_of_the_environment(place: Place, ada: User) -> None:
     place.rules(images=parse_images("shop/** : v*"))
-    assert built(ada, place, "FROM shop/web:dev-1\n").state == State.SUCCEEDED, "they speak of what runs"
+    named = {"tags": ["shop/web:v2"]}
+    assert built(ada, place, "FROM shop/web:dev-1\n", **named).state == State.SUCCEEDED, "they speak of what runs"
+    refused(built(ada, place, "FROM shop/web:dev-1\n"), NAME, verb="image.build")
+    further = built(ada, place, "FROM shop/web:dev-1\n", tags=["shop/web:v2", "secret/app:1"])
+    refused(further, "every name that it gives", verb="image.build")
+    assert "secret" not in further.error, "who sees it by its first name is not told the others"
     place.rules(images=parse_images("shop/** : v*"), for_bases=True)
-    refused(built(ada, place, "FROM shop/web:dev-1\n"), "line 1", verb="image.build")
+    refused(built(ada, place, "FROM shop/web:dev-1\n", **named), "line 1", verb="image.build")
     place.engine.cli("tag", "shop/web:dev-1", "shop/web:v1")
-    assert built(ada, place, "FROM shop/web:v1\n").state == State.SUCCEEDED
+    assert built(ada, place, "FROM shop/web:v1\n", **named).state == State.SUCCEEDED
     place.rules(own_namespaces=True, memory=1 << 26)
     operation = built(ada, place, "FROM shop/web:v1\nRUN --network=host true\n", memory=1 << 27)
     refused(operation, "--network=host", "Options.Memory", verb="image.build")
