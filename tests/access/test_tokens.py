@@ -228,6 +228,28 @@ def test_what_runs_later_runs_with_no_more(mia: User) -> None:
     assert allows(mia, "container.see", db)
 
 
+def test_what_runs_ends_with_the_token(mia: User) -> None:
+    """The operation was read before: what is asked again is asked of the token as it is then."""
+    by_token = narrowed(mia, repositories=["shop/web"])
+    operation = Operation.objects.create(kind="container.run", title="t", actor=mia, token=by_token.token)
+    web = Container.objects.filter(image_ref="shop/web:dev-1").first()
+
+    def may() -> bool:
+        asker = operation.asker
+        return asker is not None and allows(asker, "container.see", web)
+
+    assert may()
+    tokens.revoke(Token.objects.get(pk=operation.token_id))
+    assert not may()
+
+
+def test_what_runs_by_a_token_that_is_removed_is_nobodys(mia: User) -> None:
+    token, _ = make(mia)
+    operation = Operation.objects.create(kind="container.run", title="t", actor=mia, token=token)
+    Token.objects.filter(pk=token.pk).delete()
+    assert operation.asker is None, "not its owner's, who may do more"
+
+
 def test_a_grant_has_one_holder(mia: User) -> None:
     token, _ = make(mia)
     with pytest.raises(IntegrityError):

@@ -95,6 +95,14 @@ def test_the_cast_comes_whole_and_who_took_it_is_written_down(ada: Client, fleet
     assert (entry.door, entry.token_name) == ("api", "ci")
 
 
+def test_an_open_shell_is_not_read_behind_its_persons_back(ada: Client, fleet: Fleet) -> None:
+    live = actions.begin(fleet.viewer, fleet.container, "t" * 32, "/bin/sh")
+    before = AuditEntry.objects.filter(verb="recording.see").count()
+    answer = ada.get(f"{RECORDINGS}/{live.pk}/cast")
+    assert (answer.status_code, answer.json()["detail"]) == (409, "This recording is still being written.")
+    assert AuditEntry.objects.filter(verb="recording.see").count() == before
+
+
 def test_a_file_that_is_gone_is_told(ada: Client, fleet: Fleet) -> None:
     row = over(fleet.administrator)
     files.remove(actions.path_of(row))

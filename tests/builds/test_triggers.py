@@ -40,7 +40,8 @@ def host(db: None) -> Host:
 @pytest.fixture
 def definition(administrator: User, host: Host) -> Definition:
     source = Source("git", url="https://git.example/team/app.git", ref="main")
-    made = Definition(name="App", source=source.as_json(), options=Options(host=host.pk).as_json())
+    options = Options(host=host.pk, tags=["team/app:main", "team/hidden:main"])
+    made = Definition(name="App", source=source.as_json(), options=options.as_json())
     saved = actions.save_definition(administrator, made)
     Definition.objects.filter(pk=saved.pk).update(hook_secret=seal(SECRET))
     saved.refresh_from_db()
@@ -139,6 +140,7 @@ def test_an_owner_who_lost_the_right_builds_nothing_and_it_is_shown(
     assert not Operation.objects.exists()
     definition.refresh_from_db()
     assert "image.build" in definition.refused_why
+    assert "team/" not in definition.refused_why, "who sees the definition by one name is not told the others"
 
 
 def test_a_definition_without_a_branch_builds_the_default_one(

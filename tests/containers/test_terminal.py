@@ -266,6 +266,26 @@ def test_a_revoked_right_ends_the_shell_within_ten_seconds(stage: Stage, contain
     eventually(lambda: not running(stage, container[1]), what="the shell is gone from its host")
 
 
+def test_a_browser_that_reads_nothing_keeps_no_shell(stage: Stage, container: tuple[int, str]) -> None:
+    """It claims to have shown everything, so that not even a close can be written to it: the shell ends anyway."""
+    with Shell(stage, container[0], user="other") as shell:
+        shell.until("# ")
+        shell.type("yes flooding\n")
+        for _ in range(150):  # until every buffer between is full
+            shell.say("ack", bytes=MEGABYTE)
+            time.sleep(0.02)
+        assert running(stage, container[1])
+        change = (
+            "from controlplane.access.models import User; User.objects.filter(username='other').update(standing={!r})"
+        )
+        stage.django(change.format("viewer"))
+        try:
+            eventually(lambda: not running(stage, container[1]), timeout=10, what="the shell is gone from its host")
+        finally:
+            stage.django(change.format("administrator"))
+    eventually(lambda: details(stage)[-1].startswith("ended: the right to it ended"), what="and that is written down")
+
+
 def running(stage: Stage, engine_id: str) -> list[dict[str, Any]]:
     return [held for held in stage.terminals() if held["container"] == engine_id and not held["ended"]]
 

@@ -422,6 +422,17 @@ def test_a_replay_and_a_download_are_written_down(
     assert (entry.target_kind, entry.target_id, entry.target_name) == ("recording", str(row.pk), str(row))
 
 
+@pytest.mark.parametrize("what", ["cast", "download"])
+def test_an_open_shell_is_watched_live_or_not_at_all(
+    folder: Path, ada: User, container: Container, signed_in: Client, what: str
+) -> None:
+    """Whoever is in it sees who watches; a look at the file would tell nobody."""
+    row = actions.begin(ada, container, "t" * 32, "/bin/sh")
+    assert signed_in.get(f"/recordings/{row.pk}/{what}/").status_code == 409
+    assert audit("recording.see") == []
+    assert signed_in.get(f"/recordings/{row.pk}/")["Location"] == f"/recordings/{row.pk}/watch/"
+
+
 def _take(client: Client, path: str) -> bytes:
     answer = client.get(path)
     assert answer.status_code == 200

@@ -11,6 +11,7 @@ import pytest
 from controlplane.access.models import User
 from controlplane.access.rights import forget
 from controlplane.operations.models import AuditEntry, Operation, Outcome, State
+from hosts.models import Host
 from hosts.rules.rules import parse_images
 from images.builds import actions, uploading
 from images.builds.asked import Options, Source
@@ -143,6 +144,35 @@ def test_whoever_may_pull_everything_there_is_asked_nothing(place: Place, dev: U
     text = f"FROM secret/app:prod AS a\nFROM {place.id_of('shop/web:dev-1')}\nCOPY --from=a /etc/extra /x\n"
     operation = built(dev, place, text)
     assert operation.state == State.SUCCEEDED, operation.error
+
+
+MOUNT = "RUN --mount=type=cache,id=common,target=/cache"
+
+
+def test_a_cache_is_for_those_alone_who_may_use_all_that_goes_into_it(
+    place: Place, ada: User, dev: User, staging: Any
+) -> None:
+    if place.host.engine_kind == "docker":
+        pytest.skip("its classic builder mounts no caches")
+    base = "FROM shop/web:dev-1\n"
+    filled = built(ada, place, f"{base}{MOUNT} touch /cache/$(whoami) /cache/secret && ls /cache\n")
+    assert filled.state == State.SUCCEEDED, filled.error
+    eve = User.objects.create(username="eve", password="!")
+    grant(eve, staging, "shop/*", tags="dev-*", role="developer")
+    for who, found in ((dev, "none"), (eve, "none"), (dev, "mine"), (ada, "secret")):
+        text = f"{base}{MOUNT} cd /cache; ls secret 2>/dev/null || ls mine 2>/dev/null || echo none; touch mine\n"
+        operation = built(who, place, text, cache=False)
+        assert operation.state == State.SUCCEEDED, operation.error
+        said = "\n".join(operation.output.values_list("text", flat=True)).splitlines()
+        assert [line for line in said if line in ("none", "mine", "secret")] == [found], said
+
+
+def test_on_podman_whose_caches_are_everybodys_one_has_to_be_allowed_everything(
+    place: Place, ada: User, dev: User
+) -> None:
+    """Said before anything is asked of the engine."""
+    Host.objects.filter(pk=place.host.pk).update(engine_kind="podman")
+    refused(built(dev, place, f"FROM shop/web:dev-1\n{MOUNT} true\n"), "share the cache", "line 2")
 
 
 def test_the_rules_of_the_environment(place: Place, ada: User) -> None:
