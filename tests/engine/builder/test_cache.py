@@ -5,7 +5,8 @@ import json
 import pytest
 
 from tests.conftest import need
-from tests.engine.builder.building import BASE, Files, build
+from tests.engine.builder.building import BASE, Files, build, send
+from tests.engine.tars import entry, tar_of
 from tests.support.engines import Native, unique
 from tests.support.images import busybox, busybox_why_not
 from tests.support.waiting import eventually
@@ -42,6 +43,13 @@ def test_nocache_does_everything_again(engine: Native) -> None:
         ("RUN --network=none true", "RUN true"),
         ("COPY --chown=1 f /f", "COPY --chown=2 f /f"),
         ("COPY --chmod=600 f /f", "COPY --chmod=644 f /f"),
+        ("HEALTHCHECK --start-interval=1s CMD true", "HEALTHCHECK --start-interval=9s CMD true"),
+        ('ENV A="b c=d"', "ENV A=b c=d"),
+        ('LABEL a="b c=d"', "LABEL a=b c=d"),
+        ('VOLUME ["/a /b"]', 'VOLUME ["/a", "/b"]'),
+        ('SHELL ["/bin/sh", "-c", "true x"]', 'SHELL ["/bin/sh", "-c", "true", "x"]'),
+        ('RUN ["touch", "/a b"]', 'RUN ["touch", "/a", "b"]'),
+        ("ADD --unpack=false f /f", "ADD f /f"),
     ],
 )
 def test_whatever_differs_before_a_step_is_another_image_to_it(engine: Native, one: str, other: str) -> None:
@@ -65,6 +73,34 @@ def test_arguments_count_where_they_are_seen_and_proxies_do_not(engine: Native) 
     assert cached(WHO=mark + "!") == 1, "ARG itself says no value"
 
 
+def test_where_an_argument_ends_counts(engine: Native) -> None:
+    dockerfile = f"FROM {BASE}\nLABEL of={unique()}\nARG {{}}\nRUN echo $A > /a\n"
+    build(engine, dockerfile.format('A="x B=y" C=z'))
+    assert build(engine, dockerfile.format('A=x B="y C=z"')).cached == 2, "all but RUN"
+
+
+def test_files_of_a_stage_keep_their_owner_whatever_was_built_before(engine: Native) -> None:
+    mark = unique()
+    stage = f"FROM {BASE} AS one\nRUN echo {mark} > /f; chown 5:6 /f\n"
+
+    def owner(copy: str) -> str:
+        text = f"{stage}FROM {BASE}\n{copy}\n"
+        members = [entry("Dockerfile", text.encode()), entry("f", f"{mark}\n".encode(), mode=0o644, uid=5, gid=6)]
+        image = send(engine, tar_of(members)).image
+        return engine.cli("run", "--rm", "--network=none", image, "stat", "-c", "%u:%g", "/f")
+
+    assert owner("COPY f /f") == "0:0\n"
+    assert owner("COPY --from=one /f /f") == "5:6\n"
+    assert owner("COPY f /f") == "0:0\n"
+
+
+def test_what_is_built_from_nothing_is_for_the_platform_asked_for(engine: Native) -> None:
+    files = {"f": unique()}
+    for architecture in ("amd64", "arm64", "amd64"):
+        image = build(engine, "FROM scratch\nCOPY f /f\nENV A=1\n", files, platform=f"linux/{architecture}").image
+        assert engine.expect("GET", f"/images/{image}/json")["Architecture"] == architecture
+
+
 def test_tenants_share_nothing(engine: Native) -> None:
     """Nobody learns from a build's speed what another built, nor gets what another made."""
     files: Files = {"a/f": unique()}
@@ -82,6 +118,33 @@ def test_a_named_source_gives_its_layers(engine: Native) -> None:
     assert taken.cached == 2
     layers = [engine.expect("GET", f"/images/{image}/json")["RootFS"]["Layers"] for image in (made, taken.image)]
     assert layers[0] == layers[1]
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (
+            "RUN --mount=type=bind,source=m,target=/m cat /m > /x",
+            "RUN --mount=type=bind,source=m,target=/m cat /m > /x",
+        ),
+        ("RUN touch /x", "RUN --network=none touch /x"),
+        ("COPY --chmod=600 f /f", "COPY --chmod=644 f /f"),
+        ("COPY f /f", "COPY --link f /f"),
+        ("ADD f /f", "ADD --unpack=false f /f"),
+        ('RUN ["touch", "/a b"]', 'RUN ["touch", "/a", "b"]'),
+    ],
+)
+def test_a_named_source_gives_no_layer_whose_history_leaves_something_out(engine: Native, one: str, other: str) -> None:
+    name, mark = f"{unique()}:1", unique()
+    build(engine, f"FROM {BASE}\n{one}\n", {"f": mark, "m": "1"}, headers={"X-Gantry-Tenant": unique()}, t=name)
+    taken = build(
+        engine,
+        f"FROM {BASE}\n{other}\n",
+        {"f": mark, "m": "2"},
+        headers={"X-Gantry-Tenant": unique()},
+        cachefrom=json.dumps([name]),
+    )
+    assert (taken.error, taken.cached) == ("", 0)
 
 
 def test_what_was_copied_from_a_stage_counts_by_content(engine: Native) -> None:

@@ -21,7 +21,7 @@ from gantry_agent.engine.errors import InvalidArgument
 from hypothesis import given
 from hypothesis import strategies as st
 
-WORD = st.from_regex(r"[a-z0-9/_.:-]{0,5}[a-z0-9/_.]", fullmatch=True)
+WORD = st.from_regex(r"(?!--)[a-z0-9/_.:-]{0,5}[a-z0-9/_.]", fullmatch=True)  # behind --, a flag
 WORDS = st.lists(WORD, min_size=1, max_size=4).map(" ".join)
 VALUE = st.one_of(WORD, WORDS.map('"{}"'.format), WORDS.map("'{}'".format), WORD.map("a\\ {}".format))
 PAIRS = st.lists(st.builds("{}={}".format, WORD, VALUE), min_size=1, max_size=3).map(" ".join)

@@ -1,5 +1,6 @@
 """What a build downloads: ADD of an address, and a context or a Dockerfile that `remote` names."""
 
+import gzip
 import hashlib
 import threading
 from collections.abc import Iterator
@@ -8,14 +9,17 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from tests.engine.builder.building import BASE, build, context, send
+from tests.engine.tars import entry, tar_of
 from tests.support.engines import Native
 
 pytestmark = pytest.mark.root
 
 FILE = b"from afar\n"
+ARCHIVE = gzip.compress(tar_of([entry("inside", FILE)]), mtime=0)
 ENDLESS = 64 << 20  # bytes: more than any Dockerfile
 PAGES = {
     "/f": ("application/octet-stream", FILE),
+    "/x.tar.gz": ("application/gzip", ARCHIVE),
     "/Dockerfile": ("text/plain", f"FROM {BASE}\nRUN echo read from afar\n".encode()),
     "/context.tar": (
         "application/x-tar",
@@ -56,6 +60,34 @@ def test_add_downloads_with_the_time_it_was_made_and_for_root_alone(engine: Nati
     said = engine.cli("run", "--rm", "--network=none", image, "stat", "-c", "%a %u %Y", "/got/f")
     assert said == "600 0 1600000000\n"
     assert engine.cli("run", "--rm", "--network=none", image, "cat", "/got/f").encode() == FILE
+
+
+@pytest.mark.parametrize(
+    ("flag", "there"),
+    [
+        ("", "inside\nx.tar.gz\n"),
+        ("--unpack=true", "inside\n"),
+        ("--unpack=false", "local.tar.gz\nx.tar.gz\n"),
+    ],
+)
+def test_an_archive_from_afar_is_unpacked_when_asked_for_and_a_local_one_by_itself(
+    engine: Native, address: str, flag: str, there: str
+) -> None:
+    image = build(
+        engine, f"FROM {BASE}\nADD {flag} local.tar.gz {address}/x.tar.gz /got/\n", {"local.tar.gz": ARCHIVE}
+    ).image
+    assert engine.cli("run", "--rm", "--network=none", image, "ls", "/got") == there
+
+
+def test_an_archive_from_afar_is_another_step_than_the_same_one_here(engine: Native, address: str) -> None:
+    """History tells of them alike."""
+    members = [
+        entry("Dockerfile", f"FROM {BASE}\nADD x.tar.gz /got/\n".encode()),
+        entry("x.tar.gz", ARCHIVE, mode=0o600),
+    ]
+    send(engine, tar_of(members))
+    image = build(engine, f"FROM {BASE}\nADD {address}/x.tar.gz /got/\n").image
+    assert engine.cli("run", "--rm", "--network=none", image, "ls", "/got") == "x.tar.gz\n"
 
 
 def test_a_checksum_is_held_to(engine: Native, address: str) -> None:

@@ -261,6 +261,21 @@ ROWS = (
         },
     ),
     row(
+        "parents-from-a-pivot",
+        "FROM base:1\nCOPY --parents d/./e/* d/./x ./d/e/./y /p/\nCOPY --parents *d/./ /q/\nCOPY d/./x /r/\n",
+        SOME,
+        unknown=NEWER_THAN_BOTH,
+        makes={
+            "p/e/y": "-rwxr-xr-x 0:0 y",
+            "p/x": "-rw-r----- 0:0 x",
+            "p/y": "-rwxr-xr-x 0:0 y",
+            "p/d": "",
+            "q/e/y": "-rwxr-xr-x 0:0 y",
+            "q/d": "",
+            "r/x": "-rw-r----- 0:0 x",
+        },
+    ),
+    row(
         "exclude",
         "FROM base:1\nCOPY --exclude=*.log --exclude=deep . /x/\n",
         IGNORING,

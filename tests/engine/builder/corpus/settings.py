@@ -5,6 +5,7 @@ from tests.engine.builder.corpus.row import BUILDAH, DOCKER, row
 FORGETS_THE_REST = (
     "Docker 20.10 forgets what stands behind a list; here, as in BuildKit of today, all of it is a shell's line"
 )
+OF_THE_BASE = "a stage on top of another has its arguments, as in BuildKit"
 
 ROWS = (
     row(
@@ -67,6 +68,16 @@ ROWS = (
         "FROM base:1\nRUN echo $HTTP_PROXY > /proxy\n",
         args={"HTTP_PROXY": "http://proxy:1"},
         differs={DOCKER: {"history 2": "Docker counts the arguments though a proxy is none that it tells"}},
+    ),
+    row(
+        "arg-of-the-base-stage",
+        "FROM base:1 AS a\nARG X=1\nENV E=2\nARG E=3\nFROM a AS b\nENV Y=[$X]\nRUN echo $X $E > /x\n"
+        "FROM b\nARG X=4\nRUN echo $X > /y\n",
+        differs={
+            DOCKER: dict.fromkeys(("file x", "config Env", "history 5", "history 6"), OF_THE_BASE),
+            BUILDAH: dict.fromkeys(("file x", "config Env"), OF_THE_BASE),
+        },
+        makes={"x": "-rw-r--r-- 0:0 1 2", "y": "-rw-r--r-- 0:0 4"},
     ),
     row("arg-of-another-stage", "FROM base:1 AS a\nARG X=1\nFROM base:1\nENV Y=[$X]\n"),
     row(

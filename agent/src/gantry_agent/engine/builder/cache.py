@@ -37,11 +37,13 @@ class Key:
     parent: str
     created_by: str
     more: str = ""
-    """What else decides the outcome and stands in no history: mounts, a network, a time."""
+    """What else decides the outcome and stands in no history: mounts, flags, a network. No history matches it."""
+    exact: str = ""
+    """What tells apart steps that history tells of alike: a configuration, words, a platform, a time."""
 
     @property
     def step(self) -> str:
-        return hashlib.sha256(json.dumps([self.created_by, self.more]).encode()).hexdigest()
+        return hashlib.sha256(json.dumps([self.created_by, self.more, self.exact]).encode()).hexdigest()
 
 
 class Cache:
@@ -92,6 +94,8 @@ class Cache:
 
     def from_source(self, parent: Image | None, key: Key) -> tuple[Image, int] | None:
         """An image named as a source that did the same on the same layers, and which of its history it is."""
+        if key.more:
+            return None
         history: list[dict[str, Any]] = parent.config.history if parent else []
         layers = len(parent.config.diff_ids) if parent else 0
         for source in self._sources:

@@ -63,7 +63,8 @@ async def _repository(work: "Work", it: "Add", address: str) -> Files:
     path = await asyncio.to_thread(found.inside, source.folder)
     # What git keeps for itself is never twice the same.
     known = f"{found.commit} {source.folder}" if keeps else ""
-    return Files({"kind": "folder", "path": str(path)}, ("/",), "", "\n".join(it.exclude), known=known)
+    excludes = "\n".join(it.exclude)
+    return Files({"kind": "folder", "path": str(path)}, ("/",), "", excludes, known=known, is_fetched=True)
 
 
 async def _file(work: "Work", address: str, checksum: str) -> Files:
@@ -93,7 +94,7 @@ async def _file(work: "Work", address: str, checksum: str) -> Files:
     moment = facts.get("modified", 0)
     os.utime(folder / name, (moment, moment))
     pattern = re.sub(r"([*?\[\\])", r"\\\1", name)
-    return Files({"kind": "folder", "path": str(folder)}, (pattern,))
+    return Files({"kind": "folder", "path": str(folder)}, (pattern,), is_fetched=True)
 
 
 async def content(config: Config, address: str, facts: dict[str, Any]) -> AsyncGenerator[bytes, None]:

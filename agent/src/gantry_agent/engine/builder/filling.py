@@ -34,6 +34,8 @@ class Files:
     """--parents."""
     known: str = ""
     """What says all of it, where that is known without reading it; then it is the folder's contents."""
+    is_fetched: bool = False
+    """Whether it comes from an address."""
 
     def job(self) -> dict[str, Any]:
         """The part of a worker's job that says so."""

@@ -1,5 +1,6 @@
 """One stage of a Dockerfile, instruction by instruction."""
 
+import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
@@ -115,6 +116,7 @@ class StageBuild:
         base, start = self._linked.base, self._linked.start
         if base.stage is not None:
             self.image = await self.work.built[base.stage]
+            self.args = dict(self.work.args[base.stage])
         elif base.image != SCRATCH:
             async with self._placed(start):
                 platform = Platform.parse(start.platform) if start.platform else None
@@ -169,7 +171,8 @@ class StageBuild:
         config, words = settings.changed(self.config, instruction, keeps_command=self._has_command)
         self._has_command |= isinstance(instruction, the.Cmd)
         settings.check_env(config)
-        await self.commit(self.key(note(settings.shell_of(config), f" {words}")), config)
+        exact = json.dumps(config, sort_keys=True)
+        await self.commit(self.key(note(settings.shell_of(config), f" {words}"), exact=exact), config)
 
     async def _workdir(self, instruction: the.Workdir) -> None:
         path = settings.working_folder(self.config, instruction.path)
@@ -193,15 +196,18 @@ class StageBuild:
         kept = {name: value for name, value in self.args.items() if name not in settings.environment_of(self.config)}
         told = sorted(f"{name}={value}" for name, value in kept.items() if is_kept(name, self.args))
         created_by = " ".join([f"|{len(told)}", *told, shown]) if told else shown
-        more = f"{instruction.network} {' '.join(each.text for each in instruction.mounts)}".strip()
-        key = self.key(created_by, await self._mounted_files(instruction, more))
+        key = self.key(created_by, await self._unsaid(instruction), json.dumps([told, words]))
         if await self.cached(key, self.config):
             return
         env = [f"{name}={value}" for name, value in {**proxy_env(self.work.given), **kept}.items()]
         await self._execute(instruction, key, words, shown, env)
 
-    async def _mounted_files(self, instruction: the.Run, more: str) -> str:
-        """What else a RUN depends on: what its bind mounts show."""
+    async def _unsaid(self, instruction: the.Run) -> str:
+        """What a RUN depends on and history does not say: its network, its mounts with what bind mounts show, and
+        where the words of an exec form end."""
+        more = f"{instruction.network} {' '.join(each.text for each in instruction.mounts)}".strip()
+        if not instruction.command.shell:
+            more += f" {json.dumps(instruction.command.arguments)}"
         for mount in instruction.mounts:
             if mount.type == "bind":
                 more += " " + await transferring.mounted_fingerprint(self, mount)
@@ -239,10 +245,12 @@ class StageBuild:
 
     # From step to step
 
-    def key(self, created_by: str, more: str = "") -> Key:
-        """Of a step on the image so far."""
+    def key(self, created_by: str, more: str = "", exact: str = "") -> Key:
+        """Of a step on the image so far. `more`, `exact`: see Key."""
         epoch = "" if self.work.epoch is None else f" @{self.work.epoch}"
-        return Key(str(self.image.id) if self.image else "", created_by, more + epoch)
+        if self.image:
+            return Key(str(self.image.id), created_by, more, exact + epoch)
+        return Key("", created_by, more, f"{self.work.platform} {exact}{epoch}")
 
     async def cached(self, key: Key, config: dict[str, Any]) -> bool:
         """Take the image after a step from the cache; whether it was there."""

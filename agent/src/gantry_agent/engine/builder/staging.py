@@ -65,6 +65,7 @@ class Staging:
     async def _one(self, stage: StageBuild, waits: Iterable[int], first: int, more: Sequence[Instruction]) -> None:
         await self._others(waits)
         await stage.build(first, self._steps, more, self._dockerfile.escape)
+        self._work.args[stage.index] = stage.args
         self._work.built[stage.index].set_result(stage.image)
 
     async def _others(self, needed: Iterable[int]) -> None:

@@ -1,9 +1,11 @@
 """COPY and ADD: where their files come from, how history tells of them, and what they become."""
 
 import asyncio
+import json
 import posixpath
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from gantry_agent.engine.errors import InvalidArgument
@@ -33,19 +35,19 @@ async def transfer(stage: "StageBuild", it: the.Transfer) -> None:
     what = prints[0] if len(prints) == 1 else "multi:" + "+".join(each.partition(":")[2] for each in prints)
     owner = f"--chown={it.chown} " if it.chown else ""
     text = note(settings.shell_of(config), f"{it.name} {owner}{what} in {it.destination} ")
-    key = stage.key(text, _flags(it))
-    if await stage.cached(key, config):
-        return
     placing = Placing(
         place=place,
         owner=it.chown,
         mode=_mode(it.chmod),
         keeps_owner=isinstance(it, the.Copy) and bool(it.from_),
-        unpacks=isinstance(it, the.Add) and it.unpack is not False,
         latest=stage.work.epoch,
         is_link=it.link,
     )
-    layer = await fill(stage.work.engine, stage.image, [(each, placing) for each in parts])
+    placed = [(each, replace(placing, unpacks=_unpacks(it, each))) for each in parts]
+    key = stage.key(text, _flags(it), json.dumps([[how.keeps_owner, how.unpacks] for _, how in placed]))
+    if await stage.cached(key, config):
+        return
+    layer = await fill(stage.work.engine, stage.image, placed)
     await stage.commit(key, config, layer)
 
 
@@ -92,6 +94,11 @@ def _written(work: Work, inline: Sequence[InlineFile]) -> Files:
     return Files({"kind": "folder", "path": str(folder)}, tuple(names))
 
 
+def _unpacks(it: the.Transfer, part: Files) -> bool:
+    """Whether archives of this part are unpacked: by themselves only those that come from no address."""
+    return isinstance(it, the.Add) and (not part.is_fetched if it.unpack is None else it.unpack)
+
+
 def _destination(config: settings.Config, path: str) -> str:
     """Absolute, counted from the working folder; a slash or /. at its end, which means a folder, stays a slash."""
     whole = settings.working_folder(config, path)
@@ -104,9 +111,9 @@ def _flags(it: the.Transfer) -> str:
     told = {"chmod": it.chmod, "link": it.link, "exclude": it.exclude}
     if isinstance(it, the.Copy):
         told["parents"] = it.parents
-    if isinstance(it, the.Add):
-        told["unpack"] = it.unpack
-    return " ".join(f"{name}={value}" for name, value in told.items() if value not in ("", False, (), None))
+    if isinstance(it, the.Add) and it.unpack is not None:
+        told["unpack"] = str(it.unpack)
+    return " ".join(f"{name}={value}" for name, value in told.items() if value not in ("", False, ()))
 
 
 def _mode(text: str) -> int | None:

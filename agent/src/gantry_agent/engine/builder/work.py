@@ -37,6 +37,8 @@ class Work:
     """A folder on a filesystem in memory, made when it is needed."""
     built: dict[int, "asyncio.Future[Image | None]"] = field(default_factory=dict)
     """Stages by index: their images, None for one that holds nothing."""
+    args: dict[int, dict[str, str]] = field(default_factory=dict)
+    """Stages that are built, by index: the build arguments at their end, which stages on top of them inherit."""
     _folders: int = 0
     _unpacked: Path | None = None
     _unpacking: asyncio.Lock = field(default_factory=asyncio.Lock)

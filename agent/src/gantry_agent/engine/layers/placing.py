@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from . import copying
 from .content import Files, Node, pieces
 from .extract import ExtractError, Limits
-from .selection import Tree, shown
+from .selection import Source, Tree, shown
 from .streams import Damaged, Input, Pipeline, prepare
 from .tar_reader import BLOCK_DEVICE, CHARACTER, FIFO, FILE, FOLDER, LINK, SYMLINK, Member, TarError, TarReader
 from .tar_reader import Source as TarSource
@@ -108,39 +108,40 @@ class Placer(copying.FolderExtractor):
         return member
 
 
-def place(tree: Tree, sources: Sequence[Node], order: Order, limits: Limits) -> None:
+def place(tree: Tree, sources: Sequence[Source], order: Order, limits: Limits) -> None:
     """Copy the sources into this process' root. Raises ExtractError, TarError, Damaged, OSError."""
     if len(sources) > 1 and not order.target.endswith(b"/"):
         raise ExtractError("several sources: the destination must be a directory and end with a /")
     for source in sources:
         if source.is_folder:
             _folder(tree, source, order, limits)
-        elif order.unpacks and _is_archive(tree, source):
-            _archive(tree, source, order, limits)
+        elif order.unpacks and _is_archive(tree, source.node):
+            _archive(tree, source.node, order, limits)
         else:
             _one(tree, source, order, limits, into_folder=len(sources) > 1)
 
 
-def _folder(tree: Tree, source: Node, order: Order, limits: Limits) -> None:
+def _folder(tree: Tree, source: Source, order: Order, limits: Limits) -> None:
     """The contents of a folder."""
-    target = posixpath.join(order.target, source.path) if order.keeps_path else order.target
+    target = posixpath.join(order.target, source.kept) if order.keeps_path else order.target
     placer = Placer(limits, order, _enter(target, order))
-    for found in tree.below(source):
+    for found in tree.below(source.node):
         placer.put(found.path, found, tree.files)
     placer.finish()
 
 
-def _one(tree: Tree, source: Node, order: Order, limits: Limits, *, into_folder: bool) -> None:
+def _one(tree: Tree, source: Source, order: Order, limits: Limits, *, into_folder: bool) -> None:
     """A single file, under its own name or the one the target says."""
-    if not source.is_file:
-        raise ExtractError(f"{shown(source.path)} is neither a file nor a folder")
-    target, name = order.target, source.name
+    node = source.node
+    if not node.is_file:
+        raise ExtractError(f"{shown(node.path)} is neither a file nor a folder")
+    target, name = order.target, node.name
     if order.keeps_path:
-        target = posixpath.join(target, posixpath.dirname(source.path))
+        target = posixpath.join(target, posixpath.dirname(source.kept))
     elif not (into_folder or target.endswith(b"/") or os.path.isdir(target)):
         target, name = posixpath.split(copying.real_path(target))
     placer = Placer(limits, order, _enter(target, order))
-    placer.put(name, source, tree.files)
+    placer.put(name, node, tree.files)
     placer.finish()
 
 

@@ -11,7 +11,7 @@ import os
 import posixpath
 import re
 from collections.abc import Iterator, Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from .content import Files, Node
 from .extract import ExtractError
@@ -29,6 +29,18 @@ class Excludes(Protocol):
     def may_skip_folder(self, path: str) -> bool: ...
 
 
+class Source(NamedTuple):
+    """What a pattern stands for."""
+
+    node: Node
+    kept: bytes
+    """What --parents keeps of its path: all of it, or what lies behind the pattern's first /./."""
+
+    @property
+    def is_folder(self) -> bool:
+        return self.node.is_folder
+
+
 class Tree:
     """A tree to copy from.
 
@@ -41,18 +53,19 @@ class Tree:
         self._hidden = hidden
         self._excludes = excludes
 
-    def chosen(self, patterns: Sequence[bytes]) -> list[Node]:
+    def chosen(self, patterns: Sequence[bytes]) -> list[Source]:
         """What the patterns stand for, in their order, and a pattern's matches in the order of names.
 
         Raises ExtractError for a pattern that stands for nothing, leaves the tree or is broken, OSError.
         """
-        found: list[Node] = []
+        found: list[Source] = []
         for pattern in patterns:
             there = self._expand(clean := _clean(pattern))
             paths = [path for path in there if not self._is_left_out(path)]
             if not paths:
                 raise ExtractError(f"{shown(pattern)}: {self._why_not(clean, is_there=bool(there))}")
-            found += [self.files.find(path) for path in paths]
+            dropped = _names_before_pivot(pattern)
+            found += [Source(self.files.find(path), b"/".join(path.split(b"/")[dropped:])) for path in paths]
         return found
 
     def below(self, source: Node) -> Iterator[Node]:
@@ -120,14 +133,15 @@ class Fingerprint:
         self._hash = hashlib.sha256()
         self.count = 0
 
-    def add(self, source: Node, *, keeps_path: bool) -> None:
+    def add(self, source: Source, *, keeps_path: bool) -> None:
         """A source with all in it. A folder's own name does not count, unless its path is kept."""
-        name = source.path if keeps_path else source.name
-        if not source.is_folder:
-            self._put(name, source)
+        node = source.node
+        name = source.kept if keeps_path else node.name
+        if not node.is_folder:
+            self._put(name, node)
             return
-        self._put((name if keeps_path else b"") + b"/", source)
-        for found in self._tree.below(source):
+        self._put((name if keeps_path else b"") + b"/", node)
+        for found in self._tree.below(node):
             self._put(found.path, found)
 
     def hexdigest(self) -> str:
@@ -159,6 +173,13 @@ def _clean(pattern: bytes) -> bytes:
     if clean == b".." or clean.startswith(b"../"):
         raise ExtractError(f"forbidden path outside the build context: {shown(pattern)}")
     return b"" if clean == b"." else clean
+
+
+def _names_before_pivot(pattern: bytes) -> int:
+    """How many names a pattern has before its first /./ (Dockerfile reference, "COPY --parents"), 0 without one."""
+    before, pivot, _ = pattern.partition(b"/./")
+    clean = _clean(before) if pivot else b""
+    return len(clean.split(b"/")) if clean else 0
 
 
 def go_pattern(part: bytes) -> re.Pattern[bytes]:
