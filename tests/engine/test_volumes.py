@@ -2,7 +2,9 @@
 
 import asyncio
 import contextlib
+import errno
 import os
+import signal
 import stat
 import threading
 from collections.abc import AsyncIterator
@@ -15,8 +17,9 @@ from gantry_agent.engine.database import Database
 from gantry_agent.engine.errors import Conflict, EngineError, InvalidArgument, NotFound, Unsupported
 from gantry_agent.engine.events import Events
 from gantry_agent.engine.layout import Layout
-from gantry_agent.engine.volumes import SCHEMA, Volumes, tree_size
-from gantry_agent.engine.volumes.copyup import copy_up
+from gantry_agent.engine.volumes import SCHEMA, Volumes, copyup, manager, tree_size
+from gantry_agent.engine.volumes.copyup import _copy_file, copy_up
+from gantry_agent.engine.volumes.options import mount_volume, unmount_volume
 
 from tests.support.waiting import eventually_async
 
@@ -233,6 +236,22 @@ async def test_volumes_from_another_container(place: Place) -> None:
     assert anonymous in [each.name for each in place.volumes.all()]  # the other still has it
 
 
+def _die_at(last: str, source: int, goal: int, name: str, found: os.stat_result) -> None:
+    if name == last:
+        os.kill(os.getpid(), signal.SIGKILL)
+    _copy_file(source, goal, name, found)
+
+
+def _full_at(last: str, source: int, goal: int, name: str, found: os.stat_result) -> None:
+    if name == last:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    _copy_file(source, goal, name, found)
+
+
+def _mounts_on(path: Path) -> int:
+    return sum(line.split()[4] == str(path) for line in Path("/proc/self/mountinfo").read_text().splitlines())
+
+
 class TestCopyUp:
     pytestmark = needs_root
 
@@ -275,6 +294,77 @@ class TestCopyUp:
         assert os.listdir(place.volumes.path("bare")) == []
         await place.container(4, Binds=["late:/not/in/image"])
         assert os.listdir(place.volumes.path("late")) == []
+
+    @pytest.mark.timeout(60)
+    async def test_an_engine_killed_while_it_copies_leaves_no_half_copy(self, place: Place) -> None:
+        data = place.image / "data"
+        data.mkdir()
+        for name in ("a", "z"):
+            (data / name).write_text(name)
+        await place.volumes.create("data")
+        child = os.fork()
+        if not child:
+            with contextlib.suppress(BaseException):
+                copyup._copy_file = lambda *given: _die_at("z", *given)
+                asyncio.run(place.container(1, Binds=["data:/data"]))
+            os._exit(1)
+        assert os.WIFSIGNALED((await asyncio.to_thread(os.waitpid, child, 0))[1])
+        place.volumes = place.new()
+        await place.volumes.open(())
+        await place.container(2, Binds=["data:/data"])
+        assert sorted(os.listdir(place.volumes.path("data"))) == ["a", "z"]
+
+    async def test_a_copy_that_fails_says_why_and_leaves_nothing(
+        self, place: Place, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Also when another container has the volume meanwhile: it stays then, empty."""
+        (place.image / "data").mkdir()
+        (place.image / "data" / "a").write_text("a")
+        (place.image / "data" / "z").write_text("z")
+        await place.container(1, Binds=["old:/elsewhere"])
+        monkeypatch.setattr(copyup, "_copy_file", lambda *given: _full_at("z", *given))
+        for name in ("new", "old"):
+            with pytest.raises(EngineError, match=r"cannot copy /data of the image to its volume: .*No space left"):
+                await place.container(2, Binds=[f"{name}:/data"])
+        assert [each.name for each in place.volumes.all()] == ["old"]
+        assert os.listdir(place.volumes.path("old")) == []
+        assert os.listdir(place.layout.tmp) == []
+
+    async def test_containers_made_at_once_wait_for_the_whole_copy(
+        self, place: Place, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        (place.image / "data").mkdir()
+        for name in ("a", "m", "z"):
+            (place.image / "data" / name).write_text(name)
+        arrived, going_on = threading.Event(), threading.Event()
+
+        def slow(source: int, goal: int, name: str, found: os.stat_result) -> None:
+            if name == "m":
+                arrived.set()
+                assert going_on.wait(30)
+            _copy_file(source, goal, name, found)
+
+        monkeypatch.setattr(copyup, "_copy_file", slow)
+        first = asyncio.create_task(place.container(1, Binds=["data:/data"]))
+        await asyncio.to_thread(arrived.wait, 30)
+        second = asyncio.create_task(place.container(2, Binds=["data:/data"]))
+        await eventually_async(lambda: len(place.volumes.users("data")) == 2)
+        done, _ = await asyncio.wait([second], timeout=0.3)
+        assert not done
+        assert os.listdir(place.volumes.path("data")) == []
+        going_on.set()
+        await asyncio.gather(first, second)
+        assert sorted(os.listdir(place.volumes.path("data"))) == ["a", "m", "z"]
+
+    async def test_a_volume_that_runs_with_a_container_keeps_its_folder(self, place: Place) -> None:
+        (place.image / "data").mkdir()
+        (place.image / "data" / "file").write_text("image")
+        first = await place.container(1, Binds=["data:/elsewhere"])
+        await place.volumes.mount(first)
+        bound = os.open(place.volumes.path("data"), os.O_PATH)
+        await place.container(2, Binds=["data:/data"])
+        assert os.listdir(f"/proc/self/fd/{bound}") == ["file"]
+        os.close(bound)
 
     async def test_links_in_the_image_do_not_lead_out(self, place: Place, tmp_path: Path) -> None:
         secret = tmp_path / "secret"
@@ -347,6 +437,74 @@ class TestOptions:
         place.volumes = place.new()
         await place.volumes.open([first])
         assert not os.path.ismount(path)
+
+    async def test_containers_that_start_and_stop_at_once_share_one_mount(self, place: Place) -> None:
+        await place.volumes.create("ram", options={"type": "tmpfs", "device": "tmpfs"})
+        path = place.volumes.path("ram")
+        containers = [await place.container(number, Binds=["ram:/data"]) for number in (1, 2, 3)]
+        first, *others = containers
+        await asyncio.gather(*(place.volumes.mount(each) for each in containers))
+        assert _mounts_on(path) == 1
+        await asyncio.gather(*(place.volumes.unmount(each) for each in others))
+        assert _mounts_on(path) == 1
+        await asyncio.gather(place.volumes.unmount(first), *(place.volumes.mount(each) for each in others))
+        assert _mounts_on(path) == 1
+        await asyncio.gather(*(place.volumes.unmount(each) for each in others))
+        assert _mounts_on(path) == 0
+
+    async def test_a_mount_is_made_once_for_all_who_start_at_once(
+        self, place: Place, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        await place.volumes.create("ram", options={"type": "tmpfs", "device": "tmpfs"})
+        containers = [await place.container(number, Binds=["ram:/data"]) for number in (1, 2, 3)]
+        mounted: list[Path] = []
+        monkeypatch.setattr(manager, "mount_volume", lambda path, options: mounted.append(path))
+        await asyncio.gather(*(place.volumes.mount(each) for each in containers))
+        assert mounted == [place.volumes.path("ram")]
+
+    async def test_a_start_waits_for_an_unmount_under_way(self, place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+        await place.volumes.create("ram", options={"type": "tmpfs", "device": "tmpfs"})
+        first, second = [await place.container(number, Binds=["ram:/data"]) for number in (1, 2)]
+        await place.volumes.mount(first)
+        arrived, going_on = threading.Event(), threading.Event()
+
+        def slow(path: Path) -> None:
+            arrived.set()
+            assert going_on.wait(30)
+            unmount_volume(path)
+
+        monkeypatch.setattr(manager, "unmount_volume", slow)
+        stopping = asyncio.create_task(place.volumes.unmount(first))
+        await asyncio.to_thread(arrived.wait, 30)
+        starting = asyncio.create_task(place.volumes.mount(second))
+        done, _ = await asyncio.wait([starting], timeout=0.3)
+        assert not done
+        going_on.set()
+        await asyncio.gather(stopping, starting)
+        assert os.path.ismount(place.volumes.path("ram"))
+        await place.volumes.unmount(second)
+
+    async def test_a_start_cancelled_while_it_mounts_leaves_nothing_mounted(
+        self, place: Place, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        await place.volumes.create("ram", options={"type": "tmpfs", "device": "tmpfs"})
+        container = await place.container(Binds=["ram:/data"])
+        arrived, going_on = threading.Event(), threading.Event()
+
+        def slow(path: Path, options: dict[str, str]) -> None:
+            arrived.set()
+            assert going_on.wait(30)
+            mount_volume(path, options)
+
+        monkeypatch.setattr(manager, "mount_volume", slow)
+        starting = asyncio.create_task(place.volumes.mount(container))
+        await asyncio.to_thread(arrived.wait, 30)
+        starting.cancel()
+        stopping = asyncio.create_task(place.volumes.unmount(container))
+        going_on.set()
+        await asyncio.wait([starting, stopping])
+        assert starting.cancelled()
+        assert not os.path.ismount(place.volumes.path("ram"))
 
     async def test_what_cannot_be_mounted_is_told(self, place: Place) -> None:
         await place.volumes.create("bad", options={"type": "nosuchfs", "device": "-o", "o": "x"})

@@ -8,12 +8,14 @@ without ever following a link.
 import contextlib
 import errno
 import os
+import shutil
 import stat
 from collections.abc import Iterator
 from pathlib import Path
 
 from gantry_agent.engine.errors import Internal
 from gantry_agent.engine.layers.namespaces import open_in_root
+from gantry_agent.engine.store import files
 
 FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 CHUNK = 1 << 22  # bytes one call moves at most
@@ -21,8 +23,37 @@ MAX_LINKS = 500  # files with several names that are held open; the names of fur
 MAX_DEPTH = 1000  # folders inside folders; deeper is an attack
 
 
-def copy_up(root: Path, target: str, destination: Path) -> None:
-    """Copy the content of folder `target` inside `root` to the empty folder `destination`. Blocks.
+def copy_up_whole(root: Path, target: str, destination: Path, staged: Path) -> None:
+    """As `copy_up`, but `destination` is another folder then: of a copy that is cut short it gets nothing. Blocks.
+
+    Nobody may have `destination` open or mounted. The copy is made at `staged`, a new name on the same filesystem,
+    which is gone afterwards. Raises Internal.
+    """
+    try:
+        staged.mkdir(0o700)
+        if not copy_up(root, target, staged):
+            return
+        if not is_empty(staged):
+            files.sync_filesystem(staged)
+        staged.rename(destination)
+        files.sync_folder(destination.parent)
+    except OSError as exc:
+        if exc.errno in (errno.EBUSY, errno.EXDEV):  # a disk of its own, mounted by the host's administrator
+            copy_up(root, target, destination)
+        elif exc.errno not in (errno.ENOTEMPTY, errno.EEXIST):  # what somebody has put there meanwhile stays
+            raise Internal(f"cannot copy {target} of the image to its volume: {exc}") from exc
+    finally:
+        shutil.rmtree(staged, ignore_errors=True)
+
+
+def is_empty(folder: Path) -> bool:
+    """Blocks. Raises OSError."""
+    with os.scandir(folder) as entries:
+        return next(entries, None) is None
+
+
+def copy_up(root: Path, target: str, destination: Path) -> bool:
+    """Copy the content of folder `target` inside `root` to the empty folder `destination`, if it can be. Blocks.
 
     Does nothing when there is no such folder in the image, or `destination` is not empty. Raises Internal.
     """
@@ -31,19 +62,20 @@ def copy_up(root: Path, target: str, destination: Path) -> None:
             source = open_inside(root, target)
         except OSError as exc:
             if exc.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
-                return
+                return False
             raise Internal(f"cannot read {target} of the image: {exc.strerror}") from exc
         stack.callback(os.close, source)
         goal = os.open(destination, FOLDER)
         stack.callback(os.close, goal)
         if os.listdir(goal):
-            return
+            return False
         links: dict[tuple[int, int], int] = {}
         stack.callback(_close_all, links)
         try:
             _copy_folder(source, goal, links, 0)
         except OSError as exc:
             raise Internal(f"cannot copy {target} of the image to its volume: {exc}") from exc
+    return True
 
 
 def _close_all(links: dict[tuple[int, int], int]) -> None:

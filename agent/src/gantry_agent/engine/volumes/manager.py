@@ -19,16 +19,18 @@ import time
 from collections.abc import Callable, Iterable
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
+from weakref import WeakValueDictionary
 
 from gantry_agent.engine.containers.model import Container, MountPoint
 from gantry_agent.engine.database import Database
-from gantry_agent.engine.errors import Conflict, InvalidArgument, NotFound
+from gantry_agent.engine.errors import Conflict, EngineError, InvalidArgument, NotFound
 from gantry_agent.engine.events import Events
 from gantry_agent.engine.layers.places import Places
 from gantry_agent.engine.layout import Layout
+from gantry_agent.engine.store import files
 
 from . import requests
-from .copyup import copy_up
+from .copyup import copy_up, copy_up_whole, is_empty
 from .model import Volume
 from .options import check_options, mount_volume, unmount_volume
 
@@ -54,6 +56,7 @@ class Volumes:
         self._mounted: dict[str, set[str]] = {}
         self._containers: dict[str, Container] = {}
         self._changing = asyncio.Lock()
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def open(self, containers: Iterable[Container]) -> None:
         """Read what there is; folders that a killed engine began and never wrote down, or had removed, go."""
@@ -63,7 +66,7 @@ class Volumes:
         for container in containers:
             self._use(container)
             if container.is_running:
-                for volume in self._with_options(container):
+                for volume in self._volumes_of(container):
                     self._mounted.setdefault(volume.name, set()).add(container.id)
         adopted, lost = await asyncio.to_thread(self._sweep)
         for volume in adopted:
@@ -182,7 +185,7 @@ class Volumes:
         """Fill `container.mounts` from its Binds, Mounts, Tmpfs, VolumesFrom and its image's Volumes; make what is new.
 
         An empty volume gets what the image has at its place; `view` is entered only then. Raises InvalidArgument,
-        NotFound, Conflict; volumes that were made for it are gone then.
+        NotFound, Conflict, Internal; volumes that were made for it are gone then, unless others use them already.
         """
         wanted = requests.wanted(container, self._find_container)
         made: list[str] = []
@@ -195,18 +198,24 @@ class Volumes:
             container.mounts = []
             await self.release(container)
             for name in made:
-                await self.remove(name)
+                await self._remove_unused(name)
             raise
         self._use(container)
         return container.mounts
 
     async def mount(self, container: Container) -> None:
         """Before each start: volumes with options are mounted. Raises Internal when one cannot be."""
-        for volume in self._with_options(container):
-            users = self._mounted.setdefault(volume.name, set())
-            if not users:
-                await asyncio.to_thread(mount_volume, self.path(volume.name), volume.options)
-            users.add(container.id)
+        for volume in self._volumes_of(container):
+            async with self._lock(volume.name):
+                users = self._mounted.setdefault(volume.name, set())
+                is_first = not users
+                users.add(container.id)  # before it is, so that `unmount` takes off what a cancelled start has mounted
+                if volume.options and is_first:
+                    try:
+                        await _to_the_end(mount_volume, self.path(volume.name), volume.options)
+                    except (EngineError, OSError):
+                        users.discard(container.id)
+                        raise
         for mount in container.mounts:
             if mount.kind == "volume":
                 propagation = {"propagation": mount.propagation, "read/write": str(mount.writable).lower()}
@@ -222,12 +231,13 @@ class Volumes:
 
     async def unmount(self, container: Container) -> None:
         """After its process has gone: volumes with options that nobody else uses are unmounted. Twice is fine."""
-        for volume in self._with_options(container):
-            users = self._mounted.get(volume.name, set())
-            if container.id in users:
-                users.discard(container.id)
-                if not users:
-                    await asyncio.to_thread(unmount_volume, self.path(volume.name))
+        for volume in self._volumes_of(container):
+            async with self._lock(volume.name):
+                users = self._mounted.get(volume.name, set())
+                if container.id in users:
+                    users.discard(container.id)
+                    if volume.options and not users:
+                        await _to_the_end(unmount_volume, self.path(volume.name))
         for mount in container.mounts:
             if mount.kind == "volume":
                 self._events.publish("volume", "unmount", mount.name, container=container.id, driver="local")
@@ -265,20 +275,42 @@ class Volumes:
 
         A working folder inside one is made before, as Docker does: in a read-only volume the start could not.
         """
-        empty = [
-            wish.mount
-            for wish in wishes
-            if wish.mount.kind == "volume" and not wish.mount.no_copy and not self._volumes[wish.mount.name].options
-        ]
-        empty = [mount for mount in empty if not os.listdir(mount.source)]
-        if not empty or view is None:
+        if view is None:
             return
-        folder = str(container.config.get("WorkingDir") or "/")
-        async with view() as root:
-            if any(folder.startswith(f"{mount.target}/") for mount in empty):
-                await asyncio.to_thread(_make_inside, root, folder)
-            for mount in empty:
-                await asyncio.to_thread(copy_up, root, mount.target, Path(mount.source))
+        async with contextlib.AsyncExitStack() as stack:
+            root: Path | None = None
+            for mount in (wish.mount for wish in wishes if wish.mount.kind == "volume" and not wish.mount.no_copy):
+                if self._volumes[mount.name].options:
+                    continue
+                async with self._lock(mount.name):
+                    if not await asyncio.to_thread(is_empty, Path(mount.source)):
+                        continue
+                    if root is None:
+                        root = await stack.enter_async_context(view())
+                    await self._copy_up(root, mount, str(container.config.get("WorkingDir") or "/"))
+
+    async def _copy_up(self, root: Path, mount: MountPoint, working_folder: str) -> None:
+        """With the volume's lock. A volume that runs with a container keeps its folder, and is filled in place."""
+        if working_folder.startswith(f"{mount.target}/"):
+            await asyncio.to_thread(_make_inside, root, working_folder)
+        if self._mounted.get(mount.name):
+            await _to_the_end(copy_up, root, mount.target, Path(mount.source))
+        else:
+            staged = files.temporary(self._layout.tmp, "volume")
+            await _to_the_end(copy_up_whole, root, mount.target, Path(mount.source), staged)
+
+    def _lock(self, name: str) -> asyncio.Lock:
+        """Of one volume: held while it is filled, mounted or unmounted."""
+        return self._locks.setdefault(name, asyncio.Lock())
+
+    async def _remove_unused(self, name: str) -> None:
+        """One that was made for a container which cannot be; why it cannot is what people are to hear."""
+        if name not in self._volumes or self.users(name):
+            return
+        try:
+            await self.remove(name)
+        except (EngineError, OSError) as exc:
+            log.error("the volume %s, made for a container that could not be, stays: %s", name, exc)
 
     def _use(self, container: Container) -> None:
         self._containers[container.id] = container
@@ -286,9 +318,9 @@ class Volumes:
             if mount.kind == "volume":
                 self._users.setdefault(mount.name, {})[container.id] = container
 
-    def _with_options(self, container: Container) -> list[Volume]:
+    def _volumes_of(self, container: Container) -> list[Volume]:
         names = dict.fromkeys(mount.name for mount in container.mounts if mount.kind == "volume")
-        return [self._volumes[name] for name in names if name in self._volumes and self._volumes[name].options]
+        return [self._volumes[name] for name in names if name in self._volumes]
 
     def _find_container(self, name_or_id: str) -> Container:
         """For VolumesFrom. Raises InvalidArgument: not 404, which makes the docker command line pull the image."""
@@ -300,6 +332,20 @@ class Volumes:
         if not found:
             raise InvalidArgument(f"No such container: {name_or_id}")
         return found[0]
+
+
+async def _to_the_end(function: Callable[..., object], *arguments: object) -> None:
+    """Call it in a thread. Who is cancelled still waits for it: nobody else may begin before."""
+    work = asyncio.ensure_future(asyncio.to_thread(function, *arguments))
+    try:
+        await asyncio.shield(work)
+    except asyncio.CancelledError:
+        while not work.done():
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.wait([work])
+        if failure := work.exception():
+            log.error("what was being done for a cancelled request failed: %s", failure)
+        raise
 
 
 def _make_folder(path: str) -> None:
