@@ -1,5 +1,6 @@
 """Which containers a list shows: Docker's filters (daemon/list.go)."""
 
+import functools
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -19,6 +20,12 @@ KNOWN = (
 )
 # fmt: on
 HEALTH = ("starting", "healthy", "unhealthy", "none")
+MAX_PATTERN = 256  # characters
+# The parts of a regular expression: `.*`, one character or edge, repeats, "maybe", group begins and ends, "or".
+TOKEN = re.compile(
+    r"(?P<s>\.\*)(?![?+])|(?P<a>[^][\\(){}*+?|]|\\(?:\W|[bBdDsSwW])|\[(?:[^][\\]|\\.)+\])"
+    r"|(?P<q>[*+]\??|\{\d{1,3}(?:,\d{0,3})?\}\??)|(?P<m>\?\??)|(?P<o>\((?:\?:)?)|(?P<g>\))|(?P<b>\|)"
+)
 Filters = Mapping[str, Sequence[str]]
 Test = Callable[[Container, str], bool]
 
@@ -176,9 +183,40 @@ def _range(value: str) -> tuple[int, int, str]:
 
 def _search(pattern: str, text: str) -> bool:
     """Names are matched as regular expressions, as Docker does; what is none is looked for as it is."""
-    if len(pattern) > 256 or re.search(r"[*+?{]\)?[*+?{]|\).*[*+{]", pattern):
-        return pattern in text  # nothing that could take exponential time on the event loop
+    expression = _expression(pattern)
+    return expression.search(text) is not None if expression else pattern in text
+
+
+@functools.lru_cache(maxsize=256)
+def _expression(pattern: str) -> re.Pattern[str] | None:
+    """The expression, when no text can make it take long on the event loop; None for others and for what is none.
+
+    Docker's own never go back, Python's do. Here are any number of `.*` between parts of fixed width, which need
+    not be gone back into, or else one quantifier and one group that is not repeated; two behind a `^`, which
+    spares the search all other places to begin at.
+    """
+    if len(pattern) > MAX_PATTERN:
+        return None
+    shape = TOKEN.sub(lambda found: str(found.lastgroup), pattern)
+    if not set(shape) <= set("asqmogb"):
+        return None
     try:
-        return re.search(pattern, text) is not None
+        if set(shape) <= set("as"):
+            parts = _between_stars(pattern)
+            return re.compile(parts[0] + "".join(f"(?>.*?{part})" for part in parts[1:]))
+        most = 2 if pattern.startswith("^") and not set(shape) & set("ob") else 1
+        if sum(map(shape.count, "sqm")) > most or shape.count("o") > 1 or "gq" in shape:
+            return None
+        return re.compile(pattern)
     except re.error:
-        return pattern in text
+        return None
+
+
+def _between_stars(pattern: str) -> list[str]:
+    parts = [""]
+    for found in TOKEN.finditer(pattern):
+        if found.lastgroup == "s":
+            parts.append("")
+        else:
+            parts[-1] += found[0]
+    return parts

@@ -3,6 +3,8 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import Enum
+from typing import Self
 
 from gantry_agent.engine.errors import InvalidArgument
 from gantry_agent.engine.oci import Reference
@@ -23,7 +25,7 @@ class ImageFilter:
     dangling: bool | None = None
     labels: tuple[str, ...] = ()
     refused_labels: tuple[str, ...] = ()
-    patterns: tuple[re.Pattern[str], ...] = ()
+    patterns: tuple["NamePattern", ...] = ()
 
     @classmethod
     def of(cls, found: dict[str, list[str]], store: Store) -> "ImageFilter":
@@ -37,7 +39,7 @@ class ImageFilter:
             dangling=_boolean(found.get("dangling", [])),
             labels=tuple(found.get("label", [])),
             refused_labels=tuple(found.get("label!", [])),
-            patterns=tuple(pattern_of(text) for text in found.get("reference", [])),
+            patterns=tuple(NamePattern.parse(text) for text in found.get("reference", [])),
         )
 
     def accepts(self, image: Image) -> bool:
@@ -59,30 +61,77 @@ class ImageFilter:
         return [
             each.familiar
             for each in references
-            if any(pattern.match(each.familiar) or pattern.match(each.familiar_name) for pattern in self.patterns)
+            if any(pattern.matches(each.familiar) or pattern.matches(each.familiar_name) for pattern in self.patterns)
         ]
 
 
-def pattern_of(text: str) -> re.Pattern[str]:
-    """Go's path.Match: `*` and `?` stop at slashes, `[a-z]` and `[^a-z]` are classes. Raises InvalidArgument."""
-    parts, position = [], 0
-    while position < len(text):
-        char = text[position]
-        if char == "[":
-            end = text.find("]", position + 2)
-            if end < 0:
-                raise InvalidArgument(f"invalid filter 'reference={text[:100]}': syntax error in pattern")
-            inside = text[position + 1 : end].replace("\\", "\\\\").replace("[", "\\[")
-            parts.append(f"[{inside}]")
-            position = end
-        elif char == "\\" and position + 1 < len(text):
+class Mark(Enum):
+    """What stands for others in a pattern: any number of characters, any one; neither for a slash."""
+
+    STAR = "*"
+    ANY = "?"
+
+
+Token = Mark | str | re.Pattern[str]
+
+
+@dataclass(frozen=True)
+class NamePattern:
+    """Go's path.Match: `*` and `?` stop at slashes, `[a-z]` and `[^a-z]` are classes."""
+
+    tokens: tuple[Token, ...]
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Raises InvalidArgument for brackets without end, a class that is none."""
+        tokens: list[Token] = []
+        position = 0
+        while position < len(text):
+            char = text[position]
+            if char == "[":
+                end = text.find("]", position + 2)
+                if end < 0:
+                    raise InvalidArgument(f"invalid filter 'reference={text[:100]}': syntax error in pattern")
+                tokens.append(_class_of(text, position + 1, end))
+                position = end
+            elif char == "\\" and position + 1 < len(text):
+                position += 1
+                tokens.append(text[position])
+            else:
+                tokens.append(Mark(char) if char in ("*", "?") else char)
             position += 1
-            parts.append(re.escape(text[position]))
-        else:
-            parts.append({"*": "[^/]*", "?": "[^/]"}.get(char) or re.escape(char))
-        position += 1
+        return cls(tuple(tokens))
+
+    def matches(self, name: str) -> bool:
+        """Whether the whole name fits. As in Go only the last star is ever gone back to: that ends soon."""
+        at = position = 0
+        after_star, taken = -1, 0  # the token behind the last star, and where what it takes ends
+        while position < len(name):
+            token = self.tokens[at] if at < len(self.tokens) else None
+            if token is Mark.STAR:
+                at += 1
+                after_star, taken = at, position
+            elif token is not None and _fits(token, name[position]):
+                at += 1
+                position += 1
+            elif after_star >= 0 and name[taken] != "/":
+                taken += 1
+                at, position = after_star, taken
+            else:
+                return False
+        return all(token is Mark.STAR for token in self.tokens[at:])
+
+
+def _fits(token: Token, character: str) -> bool:
+    if isinstance(token, re.Pattern):
+        return token.match(character) is not None
+    return character != "/" if token is Mark.ANY else token == character
+
+
+def _class_of(text: str, begin: int, end: int) -> re.Pattern[str]:
+    inside = text[begin:end].replace("\\", "\\\\").replace("[", "\\[")
     try:
-        return re.compile("".join(parts) + r"\Z")
+        return re.compile(f"[{inside}]")
     except re.error as exc:
         raise InvalidArgument(f"invalid filter 'reference={text[:100]}': {exc}") from exc
 
