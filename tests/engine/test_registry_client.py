@@ -354,6 +354,28 @@ async def test_a_mirror_is_asked_first_and_never_sees_credentials(fake: FakeRegi
         assert {request.headers.get("Authorization") for request in mirror.seen} == {None}
 
 
+async def test_a_mirror_that_announces_another_length_is_passed_over(fake: FakeRegistry) -> None:
+    content = os.urandom(1000)
+
+    async def lying(request: web.Request) -> web.Response:
+        return web.Response(body=content + b"more")
+
+    async with FakeRegistry("127.0.0.3") as mirror:
+        client = Registry(Config(registries={fake.address: {"mirrors": [f"http://{mirror.address}"]}}))
+        fake.blobs[digest(content)] = content
+        mirror.on("GET", "/v2/a/b/blobs/", lying)
+        try:
+            sources = Sources(client.repositories(Reference.parse(f"{fake.address}/a/b:1"), ADA))
+            chunks = [chunk async for chunk in sources.blob(Digest(digest(content)), len(content))]
+            assert b"".join(chunks) == content
+            fake.on("GET", "/v2/a/b/blobs/", lying)
+            with pytest.raises(Corrupt, match="announces 1004 bytes"):
+                [chunk async for chunk in sources.blob(Digest(digest(content)), len(content))]
+        finally:
+            await client.close()
+        assert mirror.seen
+
+
 async def test_the_digest_of_a_manifest_is_checked(client: Registry, fake: FakeRegistry) -> None:
     real, other = digest(b"{}"), digest(b"{ }")
     fake.put("a/b", real, b"{}", "application/json")

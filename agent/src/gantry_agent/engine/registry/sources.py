@@ -36,7 +36,10 @@ class Sources:
         return await self._repositories[-1].small_blob(digest, size)
 
     async def blob(self, digest: Digest, size: int) -> AsyncGenerator[bytes, None]:
-        """The bytes of a blob; where one place fails in the middle, the next goes on. Its digest is not checked."""
+        """The bytes of a blob; where one place fails in the middle, the next goes on. Its digest is not checked.
+
+        What one has sent that then lies cannot be taken back: Corrupt ends it, unless nothing was sent yet.
+        """
         offset = 0
         for number, repository in enumerate(self._repositories, 1):
             try:
@@ -45,10 +48,8 @@ class Sources:
                         offset += len(chunk)
                         yield chunk
                 return
-            except Corrupt:
-                raise
-            except EngineError:
-                if number == len(self._repositories):
+            except EngineError as exc:
+                if number == len(self._repositories) or (offset and isinstance(exc, Corrupt)):
                     raise
 
     async def tags(self) -> list[str]:
