@@ -1,5 +1,6 @@
 """What the next engine finds of one that was killed: the dead with their codes, the half-made, the half-removed."""
 
+import contextlib
 import http.client
 import os
 import random
@@ -97,6 +98,43 @@ def test_a_removal_that_was_begun_is_finished(engine: Native) -> None:
     engine.start()
     eventually(lambda: engine.request("GET", f"/containers/{container}/json")[0] == 404)
     assert not (engine.root / "containers" / container).exists()
+
+
+def test_a_removal_that_is_finished_later_takes_the_volumes_that_were_to_go(engine: Native) -> None:
+    made = [engine.run(IMAGE, "true", HostConfig={"NetworkMode": "none"}, Volumes={"/v": {}}) for _ in range(2)]
+    volumes = [inspect(engine, each)["Mounts"][0]["Name"] for each in made]
+    for container in made:
+        engine.expect("POST", f"/containers/{container}/wait")
+    tmp = engine.root / "tmp"
+    kept = tmp.rename(engine.root / "kept")
+    tmp.touch()  # no removal comes to its end
+    for container, takes in zip(made, ("true", "false"), strict=True):
+        assert engine.request("DELETE", f"/containers/{container}", v=takes)[0] == 500
+    engine.kill()
+    tmp.unlink()
+    kept.rename(tmp)
+    engine.start()
+    assert all(engine.request("GET", f"/containers/{each}/json")[0] == 404 for each in made)
+    assert [engine.request("GET", f"/volumes/{each}")[0] for each in volumes] == [404, 200]
+
+
+def test_a_container_paused_for_a_commit_goes_on_when_the_engine_is_killed(engine: Native) -> None:
+    container = run(engine, "dd if=/dev/urandom of=/big bs=1M count=200 2>&1; touch /done; exec sleep 1000")
+    eventually(lambda: engine.request("HEAD", f"/containers/{container}/archive?path=/done")[0] == 200)
+    worker = threading.Thread(target=commit, args=(engine, container))
+    worker.start()
+    eventually(lambda: inspect(engine, container)["State"]["Paused"])
+    engine.kill()
+    worker.join()
+    engine.start()
+    assert inspect(engine, container)["State"]["Status"] == "running"
+    engine.expect("POST", f"/containers/{container}/stop", t=0)
+    assert inspect(engine, container)["State"]["ExitCode"] == 137
+
+
+def commit(engine: Native, container: str) -> None:
+    with contextlib.suppress(OSError, http.client.HTTPException):  # the engine is killed meanwhile
+        engine.request("POST", "/commit", container=container)
 
 
 def test_a_folder_without_a_row_goes(engine: Native) -> None:

@@ -9,6 +9,7 @@ import socket
 import tarfile
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -196,6 +197,25 @@ def test_commit_makes_an_image_that_runs(engine: EngineProcess, running: str) ->
     top = engine.expect("GET", "/images/gantry/made:1/history")[0]
     assert (top["Comment"], top["Tags"]) == ("why", ["gantry/made:1"])
     assert engine.expect("GET", f"/containers/{running}/json")["State"]["Status"] == "running"
+
+
+@pytest.mark.parametrize("verb", ["unpause", "kill"])
+def test_a_commit_gives_its_image_though_the_container_does_not_stay_paused(engine: EngineProcess, verb: str) -> None:
+    need("" if engine.kind == "native" else "docker: it answers in its own way")
+    name = unique("commit")
+    script = "dd if=/dev/urandom of=/big bs=1M count=200 2>&1; touch /done; exec sleep 1000"
+    engine.cli("run", "-d", "--net=none", "--name", name, IMAGE, "sh", "-c", script)
+    eventually(lambda: engine.request("HEAD", _place(name, "/done"))[0] == 200)
+    with ThreadPoolExecutor(1) as pool:
+        work = pool.submit(engine.request, "POST", "/commit", container=name, repo=f"gantry/{name}")
+        eventually(lambda: engine.expect("GET", f"/containers/{name}/json")["State"]["Paused"])
+        engine.expect("POST", f"/containers/{name}/{verb}")
+        assert not work.done()
+        status, answer = work.result()
+    assert (status, set(answer)) == (201, {"Id"})
+    assert engine.expect("GET", f"/containers/{name}/json")["State"]["Running"] is (verb == "unpause")
+    engine.cli("rm", "-f", name)
+    engine.cli("rmi", f"gantry/{name}")
 
 
 def test_what_happens_is_told(engine: EngineProcess, tmp_path: Path) -> None:

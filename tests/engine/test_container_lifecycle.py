@@ -207,6 +207,61 @@ def test_always_restarts_until_somebody_stops_it(engine: Native) -> None:
     assert state(engine, container)["Status"] == "exited"
 
 
+@pytest.mark.parametrize(
+    ("policy", "tries"),
+    [({"Name": "always"}, 4), ({"Name": "on-failure", "MaximumRetryCount": 2}, 2)],
+    ids=["always", "on-failure"],
+)
+def test_a_restart_that_fails_is_followed_by_the_next(
+    engine: Native, tmp_path: Path, policy: dict[str, Any], tries: int
+) -> None:
+    """Its configuration cannot be written, as on a full disk."""
+    host = {"RestartPolicy": policy, "Binds": [f"{tmp_path}:/go"]}
+    container = run(engine, "sh", "-c", "while [ ! -e /go/now ]; do usleep 20000; done; exit 5", host=host)
+    config = engine.root / "containers" / container / "bundle" / "config.json"
+    config.unlink()
+    config.mkdir()
+    ended: list[int] = []
+    waiter = threading.Thread(target=lambda: ended.append(wait(engine, container)))
+    waiter.start()
+    (tmp_path / "now").touch()
+    eventually(lambda: engine.expect("GET", f"/containers/{container}/json")["RestartCount"] >= tries)
+    if policy["Name"] == "always":
+        (tmp_path / "now").unlink()
+        config.rmdir()
+        eventually(lambda: state(engine, container)["Status"] == "running", what="it runs once it can")
+        engine.expect("POST", f"/containers/{container}/stop", t=0)
+    waiter.join(30)
+    assert not waiter.is_alive(), "who waits is told"
+    assert ended == [137 if policy["Name"] == "always" else 128]
+    assert state(engine, container)["Status"] == "exited"
+
+
+def test_a_removal_that_failed_may_be_asked_for_again(engine: Native) -> None:
+    container = run(engine, "true")
+    wait(engine, container)
+    with unusable(engine.root / "tmp"):
+        assert engine.request("DELETE", f"/containers/{container}")[0] == 500
+        assert state(engine, container)["Dead"]
+        assert engine.request("POST", f"/containers/{container}/start")[0] == 409
+        assert engine.request("DELETE", f"/containers/{container}")[0] == 500
+    engine.expect("DELETE", f"/containers/{container}")
+    assert engine.request("GET", f"/containers/{container}/json")[0] == 404
+    assert not (engine.root / "containers" / container).exists()
+
+
+@contextlib.contextmanager
+def unusable(folder: Path) -> Iterator[None]:
+    """Inside, there is a file in its place."""
+    kept = folder.rename(folder.with_name("kept"))
+    folder.touch()
+    try:
+        yield
+    finally:
+        folder.unlink()
+        kept.rename(folder)
+
+
 def test_auto_remove_leaves_nothing(engine: Native) -> None:
     container = run(engine, "true", host={"AutoRemove": True})
     eventually(lambda: engine.request("GET", f"/containers/{container}/json")[0] == 404)
@@ -386,6 +441,17 @@ def test_what_never_ran_has_no_changes_and_can_be_committed(engine: Native) -> N
     engine.cli("commit", name, f"{name}:1")
     engine.cli("rm", name)
     engine.cli("rmi", f"{name}:1")
+
+
+@pytest.mark.parametrize("lifted", [0, -1])
+def test_a_limit_on_processes_is_lifted_and_kept_by_null(engine: Native, lifted: int) -> None:
+    container = run(engine, "sleep", "1000", host={"PidsLimit": 7})
+    update = f"/containers/{container}/update"
+    engine.expect("POST", update, {"PidsLimit": None, "CpuShares": 77})
+    assert cgroups.setting(container, "pids", "pids.max") == "7"
+    engine.expect("POST", update, {"PidsLimit": lifted})
+    assert cgroups.setting(container, "pids", "pids.max") == "max"
+    assert engine.expect("GET", f"/containers/{container}/json")["HostConfig"]["PidsLimit"] == lifted
 
 
 def test_no_limit_on_processes_is_none(engine: Native) -> None:

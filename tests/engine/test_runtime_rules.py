@@ -2,6 +2,7 @@
 
 import json
 import os
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -10,8 +11,8 @@ from gantry_agent.engine.containers.model import Container, State, Status
 from gantry_agent.engine.containers.settings import config_of, host_config_of
 from gantry_agent.engine.errors import InvalidArgument
 from gantry_agent.engine.runtime import processes, seccomp
-from gantry_agent.engine.runtime.rootfs import read_inside
-from gantry_agent.engine.runtime.spec import Surroundings, build, capabilities, resources
+from gantry_agent.engine.runtime.rootfs import MAX_FILE, lines_inside
+from gantry_agent.engine.runtime.spec import Surroundings, build, capabilities, resources, user
 from gantry_agent.engine.runtime.spec.process import environment, working_folder
 
 SECOND = 10**9
@@ -135,11 +136,43 @@ def test_reading_inside_a_root_never_leads_out(tmp_path: Path) -> None:
     (root / "secret").write_text("container")
     for name, target in (("absolute", "/secret"), ("upwards", "../../../../../secret"), ("full", str(secret))):
         (root / "etc" / name).symlink_to(target)
-    assert read_inside(root, "/etc/absolute") == "container"
-    assert read_inside(root, "/etc/upwards") == "container"
-    assert read_inside(root, "/etc/full") == ""
-    assert read_inside(root, "../secret") == "container"
-    assert read_inside(root, "/etc") == ""
+    assert list(lines_inside(root, "/etc/absolute")) == ["container"]
+    assert list(lines_inside(root, "/etc/upwards")) == ["container"]
+    assert list(lines_inside(root, "/etc/full")) == []
+    assert list(lines_inside(root, "../secret")) == ["container"]
+    assert list(lines_inside(root, "/etc")) == []
+
+
+def test_who_a_process_runs_as_is_found_as_docker_does(tmp_path: Path) -> None:
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "etc/passwd").write_text(
+        f"# comment\n\nbroken\n{'9' * 5000}:x:{'9' * 5000}:1:::\nroot:x:0:0::/root:\n"
+        "one:x:1001:1001::/home/one:\n1001:x:7:8::/seven:\n"
+    )
+    (tmp_path / "etc/group").write_text("a:x:20:one,two\nb:x:21:two\nc:x:22:one\na:x:30:one\n")
+    assert user.resolve(tmp_path, "") == user.User(0, 0, [], "/root")
+    assert user.resolve(tmp_path, "one") == user.User(1001, 1001, [20, 22, 30], "/home/one")
+    assert user.resolve(tmp_path, "1001") == user.User(7, 8, [], "/seven")
+    assert user.resolve(tmp_path, "one:b", ["a", "99"]) == user.User(1001, 21, [20, 99], "/home/one")
+    assert user.resolve(tmp_path, "12:13") == user.User(12, 13, [], "/")
+    for wanted in ("nobody", "one:nobody", "9" * 5000, "0:4294967296"):
+        with pytest.raises(InvalidArgument):
+            user.resolve(tmp_path, wanted)
+
+
+def test_an_images_huge_lists_of_users_take_no_memory(tmp_path: Path) -> None:
+    (tmp_path / "etc").mkdir()
+    row = "u:x:5:5:::\n"
+    (tmp_path / "etc/passwd").write_text(row * (9 * MAX_FILE // len(row)) + "last:x:6:6:::\n")
+    (tmp_path / "etc/group").write_text("x" * 9 * MAX_FILE)
+    tracemalloc.start()
+    try:
+        assert user.resolve(tmp_path, "5").uid == 5
+        with pytest.raises(InvalidArgument):
+            user.resolve(tmp_path, "last")
+        assert tracemalloc.get_traced_memory()[1] < 6 * MAX_FILE
+    finally:
+        tracemalloc.stop()
 
 
 def test_pauses_double_up_to_a_minute_and_begin_anew_after_a_good_run() -> None:

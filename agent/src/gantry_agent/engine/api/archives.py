@@ -3,14 +3,14 @@
 import base64
 import json
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from contextlib import aclosing, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 
 from aiohttp import web
 
 from gantry_agent.engine.containers import wire
-from gantry_agent.engine.containers.commit import CommitOptions, commit
+from gantry_agent.engine.containers.commit import CommitOptions, commit, paused
 from gantry_agent.engine.containers.files import (
     check_writable,
     lowers_of,
@@ -18,7 +18,7 @@ from gantry_agent.engine.containers.files import (
     upper_of,
     view_of,
 )
-from gantry_agent.engine.containers.model import Container, Status
+from gantry_agent.engine.containers.model import Container
 from gantry_agent.engine.core import Engine
 from gantry_agent.engine.errors import EngineError, InvalidArgument, NotFound
 from gantry_agent.engine.images.layer import limits_of
@@ -107,16 +107,10 @@ async def make_image(engine: Engine, request: web.Request) -> web.StreamResponse
         changes=request.query.getall("changes", []),
         config=config or None,
     )
-    pauses = flag(request, "pause", True) and container.state.status == Status.RUNNING
-    if pauses:
-        await engine.containers.pause(container)
-    try:
+    async with paused(engine, container) if flag(request, "pause", True) else nullcontext():
         image_id = await commit(engine, container, options)
         shown = name.familiar if name else ""
         engine.containers.tell(container, "commit", comment=options.comment, imageID=image_id, imageRef=shown)
-    finally:
-        if pauses:
-            await engine.containers.unpause(container)
     return web.json_response({"Id": image_id}, status=201)
 
 

@@ -60,11 +60,13 @@ async def _resume_one(engine: "Engine", containers: "Containers", container: Con
     if container.is_running:
         if running.is_alive(container) and processes.is_same(state.conmon_pid, state.conmon_started):
             containers.watch(container)
+            if state.paused_for_commit:
+                await _unpause(containers, container)
         else:
             await _note_death(engine, containers, container)
-    elif state.status is Status.REMOVING:
+    elif state.status in (Status.REMOVING, Status.DEAD):
         async with containers.lock(container):
-            await changes.finish_removal(engine, containers, container, volumes=False)
+            await changes.finish_removal(engine, containers, container, volumes=state.removes_volumes)
         return
     elif containers.unavailable == "":
         await _clear_half_start(engine, containers, container)
@@ -76,6 +78,17 @@ async def _resume_one(engine: "Engine", containers: "Containers", container: Con
     elif is_boot and not container.is_running and restarts.wants_boot(container) and state.started_at:
         state.status = Status.RESTARTING
         containers.restart_later(container, 0.0)
+
+
+async def _unpause(containers: "Containers", container: Container) -> None:
+    """The commit it stood still for died with the engine before, perhaps before anybody noted that it was frozen."""
+    state = container.state
+    noted, state.status = state.status, Status.PAUSED
+    try:
+        await containers.unpause(container)
+    except EngineError as exc:
+        state.status = noted
+        log.warning("container %s cannot be unpaused after a commit: %s", container.id[:12], exc.message)
 
 
 async def _note_death(engine: "Engine", containers: "Containers", container: Container) -> None:

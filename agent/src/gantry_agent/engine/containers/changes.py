@@ -63,6 +63,8 @@ async def update(
                 f'Cannot update container {container.id}: Container is marked for removal and cannot be "update".'
             )
         changed = {name: body[name] for name in UPDATABLE if body.get(name)}
+        if body.get("PidsLimit") is not None:
+            changed["PidsLimit"] = body["PidsLimit"]  # 0 means something: no limit, as -1 does
         host = {**container.host_config, **changed}
         if "Memory" in changed and "MemorySwap" not in changed and 0 < host["MemorySwap"] < host["Memory"]:
             raise Conflict(
@@ -79,7 +81,7 @@ async def update(
             host["RestartPolicy"] = settings.restart_policy(policy)
         if container.is_running and changed:
             await containers.tools.runtime.update(container.id, resources.resources(host))
-            if int(changed.get("PidsLimit") or 0) < 0:
+            if "PidsLimit" in changed and int(changed["PidsLimit"]) <= 0:
                 await asyncio.to_thread(cgroups.lift_pids, container.id, str(host.get("CgroupParent") or ""))
         container.host_config = host
         await containers.save(container)
@@ -119,14 +121,26 @@ async def remove(
                 if force:
                     continue  # a start that was under way has ended
                 raise Conflict(f"container {container.id} was started meanwhile")
-            state.status = Status.REMOVING
-            await containers.save(container)
             await finish_removal(engine, containers, container, volumes=volumes)
             return
 
 
 async def finish_removal(engine: "Engine", containers: "Containers", container: Container, *, volumes: bool) -> None:
-    """Take away everything of a container in state REMOVING; done again by the next engine if this one dies."""
+    """Take away everything of a container, which the caller has locked; the next engine goes on if this one dies.
+
+    `volumes`: its anonymous ones too. What fails leaves it DEAD: its removal may be asked for again.
+    """
+    state = container.state
+    state.status, state.removes_volumes = Status.REMOVING, volumes
+    try:
+        await containers.save(container)
+        await _take_away(engine, containers, container, volumes=volumes)
+    except BaseException:
+        state.status = Status.DEAD  # not saved: the next engine finds REMOVING and goes on
+        raise
+
+
+async def _take_away(engine: "Engine", containers: "Containers", container: Container, *, volumes: bool) -> None:
     await engine.networks.detach(container)
     await containers.roots.forget(container)
     shm = engine.layout.container(container.id) / "shm"

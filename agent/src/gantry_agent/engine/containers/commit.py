@@ -3,13 +3,14 @@
 import asyncio
 import json
 import time
-from collections.abc import Sequence
-from contextlib import aclosing
+from collections.abc import AsyncIterator, Sequence
+from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
 from gantry_agent import __version__
 from gantry_agent.engine.core import Engine
+from gantry_agent.engine.errors import Conflict
 from gantry_agent.engine.images.announce import announce
 from gantry_agent.engine.images.changes import apply_changes
 from gantry_agent.engine.images.intake import in_thread
@@ -21,7 +22,7 @@ from gantry_agent.engine.oci import Descriptor, Digest, ImageConfig, Reference
 from gantry_agent.engine.store import files
 
 from .files import lowers_of, upper_of
-from .model import Container
+from .model import Container, Status
 
 Config = dict[str, Any]
 
@@ -41,6 +42,22 @@ class CommitOptions:
     comment: str = ""
     changes: Sequence[str] = ()
     config: Config | None = None
+
+
+@asynccontextmanager
+async def paused(engine: Engine, container: Container) -> AsyncIterator[None]:
+    """Inside, a container that runs is paused; one that dies or is unpaused meanwhile is let be. Raises Conflict."""
+    containers = engine.containers
+    if container.state.status is not Status.RUNNING:
+        yield
+        return
+    await containers.pause(container, for_commit=True)
+    try:
+        yield
+    finally:
+        if container.state.paused_for_commit:
+            with suppress(Conflict):
+                await asyncio.shield(containers.unpause(container))
 
 
 async def commit(engine: Engine, container: Container, options: CommitOptions) -> Digest:

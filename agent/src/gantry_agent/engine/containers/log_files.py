@@ -30,8 +30,8 @@ _NUMBER = re.compile(r"\.(\d{8})$")
 def rotated(path: Path) -> list[tuple[int, Path]]:
     """The numbers and paths of the files rotated away, oldest first."""
     found = []
-    with contextlib.suppress(FileNotFoundError):
-        for entry in os.scandir(path.parent):
+    with contextlib.suppress(FileNotFoundError), os.scandir(path.parent) as entries:
+        for entry in entries:
             if entry.name.startswith(path.name) and (match := _NUMBER.fullmatch(entry.name, len(path.name))):
                 found.append((int(match[1]), Path(entry.path)))
     return sorted(found)

@@ -8,8 +8,8 @@ import asyncio
 import logging
 import signal
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from gantry_agent.engine.errors import Conflict, EngineError, Internal, NotModified
@@ -163,7 +163,8 @@ class Containers:
     ) -> dict[str, Any]:
         """The OCI process of an exec. Raises InvalidArgument."""
         ulimits = {name: (pair[0], pair[1]) for name, pair in self._engine.config.default_ulimits.items()}
-        return spec.exec_process(
+        return await asyncio.to_thread(  # it reads the image's files
+            spec.exec_process,
             container,
             self.roots.merged(container),
             command,
@@ -198,7 +199,13 @@ class Containers:
             self._cancel_restart(container)
             container.restart_count = 0
             self._pauses.pop(container.id, None)
-            await self.begin(container, hidden)
+            if container.state.status is Status.RESTARTING:
+                container.state.status = Status.EXITED
+            try:
+                await self.begin(container, hidden)
+            except BaseException:
+                self.waiting.told(container, is_exit=True)  # who has waited since it was RESTARTING
+                raise
 
     async def stop(self, container: Container, timeout: int | None = None, signal_name: str = "") -> None:
         """`timeout`: seconds until SIGKILL, -1 for never. Raises NotModified when it does not run."""
@@ -241,19 +248,18 @@ class Containers:
                 async with asyncio.timeout(stopping.KILL_TIMEOUT):
                     await self.waiting.stopped(container)
 
-    async def pause(self, container: Container) -> None:
-        """Raises Conflict unless it runs."""
+    async def pause(self, container: Container, *, for_commit: bool = False) -> None:
+        """With `for_commit` the next engine takes it back. Raises Conflict unless it runs."""
         async with self.lock(container):
             if container.state.status is Status.PAUSED:
                 raise Conflict(f"container {container.id} is already paused")
             if container.state.status is not Status.RUNNING:
                 raise Conflict(f"container {container.id} is not running")
-            try:
+            container.state.paused_for_commit = for_commit
+            if for_commit:
+                await self.save(container)
+            with _conflict_if_dead(container):
                 await self.tools.runtime.pause(container.id)
-            except Internal as exc:
-                if running.is_alive(container):
-                    raise
-                raise Conflict(f"container {container.id} is not running") from exc
             container.state.status = Status.PAUSED
             self._rests(container)
             await self.save(container)
@@ -261,11 +267,13 @@ class Containers:
 
     async def unpause(self, container: Container) -> None:
         """Raises Conflict unless it is paused."""
+        state = container.state
         async with self.lock(container):
-            if container.state.status is not Status.PAUSED:
+            if state.status is not Status.PAUSED:
                 raise Conflict(f"container {container.id} is not paused")
-            await self.tools.runtime.resume(container.id)
-            container.state.status = Status.RUNNING
+            with _conflict_if_dead(container):
+                await self.tools.runtime.resume(container.id)
+            state.status, state.paused_for_commit = Status.RUNNING, False
             await self.save(container)
             self.tell(container, "unpause")
 
@@ -288,16 +296,21 @@ class Containers:
     # Runs
 
     async def begin(self, container: Container, hidden: Hidden | None = None) -> None:
-        """Start its process. The caller holds the lock. Raises StartFailed and others; the failure is saved."""
+        """Start its process. The caller holds the lock. Raises StartFailed and others; the failure is saved.
+
+        One that was RESTARTING still is then: whether it is tried again is the caller's to say.
+        """
         state = container.state
-        self.exits.forget(container.id)
         try:
+            self.exits.forget(container.id)
             started = await running.begin(self._engine, self.tools, self.roots, container, hidden)
-        except (EngineError, OSError) as exc:
+        except Exception as exc:
             state.exit_code = exc.exit_code if isinstance(exc, StartFailed) else 128
             state.error = exc.message if isinstance(exc, EngineError) else str(exc)
             if state.status is not Status.CREATED:
-                state.status, state.finished_at = Status.EXITED, time.time_ns()
+                state.finished_at = time.time_ns()
+                if state.status is not Status.RESTARTING:
+                    state.status = Status.EXITED
             await self.save(container)
             if container.host_config.get("AutoRemove"):
                 self._engine.spawn(self.auto_remove(container), f"removal of {container.id[:12]}")
@@ -306,11 +319,11 @@ class Containers:
         state.conmon_pid, state.conmon_started = started.conmon_pid, processes.start_time(started.conmon_pid)
         state.started_at = time.time_ns()
         state.exit_code, state.error, state.oom_killed, state.stopped_by_hand = 0, "", False, False
+        self.watch(container)  # first: its end is noticed though it could not be saved
         for each in self.on_start:
             each(container)
         await self.save(container)
         self.tell(container, "start")
-        self.watch(container)
 
     def watch(self, container: Container) -> None:
         """Follow a running container to its end."""
@@ -347,6 +360,7 @@ class Containers:
             state.oom_killed = await asyncio.to_thread(running.oom_kills, container) > 0
             state.status, state.pid, state.pid_started = Status.EXITED, 0, 0
             state.conmon_pid = state.conmon_started = 0
+            state.paused_for_commit = False
             state.exit_code, state.finished_at = code, at or time.time_ns()
             again = restarts.wants_restart(container)
             if again:
@@ -384,13 +398,24 @@ class Containers:
             self._restarting.pop(container.id, None)
             try:
                 await self.begin(container)
+                return
             except EngineError as exc:
                 log.warning("container %s cannot be restarted: %s", container.id[:12], exc.message)
-                if restarts.wants_restart(container):
-                    container.restart_count += 1
-                    container.state.status = Status.RESTARTING
-                    await self.save(container)
-                    self.restart_later(container, 0.0)
+            except Exception:
+                log.exception("container %s cannot be restarted", container.id[:12])
+            if container.is_running:
+                return  # only what came after its start has failed
+            again = restarts.wants_restart(container)
+            if again:
+                container.restart_count += 1
+                self.restart_later(container, 0.0)  # before it is saved, which may fail as well
+            else:
+                container.state.status = Status.EXITED
+            try:
+                await self.save(container)
+            finally:
+                if not again:
+                    self.waiting.told(container, is_exit=True)
 
     def _cancel_restart(self, container: Container) -> None:
         if task := self._restarting.pop(container.id, None):
@@ -410,6 +435,17 @@ class Containers:
         """What --rm asks for, once it has ended."""
         with suppress(EngineError):
             await self.remove(container, force=True, volumes=True)
+
+
+@contextmanager
+def _conflict_if_dead(container: Container) -> Iterator[None]:
+    """What the runtime says of a process that has just ended. Raises Conflict for it."""
+    try:
+        yield
+    except Internal as exc:
+        if running.is_alive(container):
+            raise
+        raise Conflict(f"container {container.id} is not running") from exc
 
 
 def _check_there(container: Container) -> None:

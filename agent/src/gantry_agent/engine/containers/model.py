@@ -38,6 +38,10 @@ class State:
     finished_at: int = 0
     stopped_by_hand: bool = False
     """Somebody asked for it: `unless-stopped` and `always` then leave it alone."""
+    paused_for_commit: bool = False
+    """Frozen, or about to be, by a commit: the next engine lets it go on."""
+    removes_volumes: bool = False
+    """While it is being removed: its anonymous volumes go too."""
     health: str = ""
     """"", starting, healthy or unhealthy."""
     health_failing: int = 0

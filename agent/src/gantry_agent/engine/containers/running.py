@@ -161,7 +161,7 @@ async def _document(
         raise InvalidArgument("HostConfig.Init needs docker-init, catatonit or tini: none is installed on this host")
     around.files = {inside: path for inside, path in around.files.items() if path.exists()}
     await asyncio.to_thread(propagation.check, container.mounts)
-    document = build(container, around)
+    document = await asyncio.to_thread(build, container, around)  # it reads the image's files
     profile = document["linux"].get("seccomp")
     if not profile or tools.runtime.programs.name != "crun":
         return document, ""

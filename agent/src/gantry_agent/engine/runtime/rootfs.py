@@ -5,11 +5,12 @@ import errno
 import os
 import stat
 import struct
+from collections.abc import Iterator
 from pathlib import Path
 
 SYS_OPENAT2 = 437
 RESOLVE_NO_MAGICLINKS, RESOLVE_IN_ROOT = 0x02, 0x10
-MAX_FILE = 10 << 20  # bytes read of /etc/passwd or /etc/group
+MAX_FILE = 1 << 20  # bytes read of /etc/passwd or /etc/group
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -33,14 +34,17 @@ def open_inside(root: Path, path: str, flags: int = os.O_RDONLY) -> int:
         os.close(top)
 
 
-def read_inside(root: Path, path: str) -> str:
-    """The text of a regular file, at most MAX_FILE bytes; "" when there is none."""
+def lines_inside(root: Path, path: str) -> Iterator[str]:
+    """The lines of a regular file one by one, of its first MAX_FILE bytes; none when there is none."""
     try:
         descriptor = open_inside(root, path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
     except OSError:
-        return ""
+        return
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
-        return ""
+        return
+    left = MAX_FILE
     with os.fdopen(descriptor, "rb") as file:
-        return file.read(MAX_FILE).decode(errors="replace")
+        while left and (line := file.readline(left)):
+            left -= len(line)
+            yield line.decode(errors="replace")
