@@ -54,7 +54,6 @@ class LogConsumer(AuditedConsumer):
     async def opened(self) -> None:
         self.sent = self.confirmed = 0
         self.credit = asyncio.Event()
-        self.relay: asyncio.Task[None] | None = None
         self.reading = Reading(self.scope["user"], "container.logs", **about(self.container))
         try:
             self.query = LogQuery.parse(self.scope["query_string"].decode("latin-1"))
@@ -65,10 +64,8 @@ class LogConsumer(AuditedConsumer):
         self.relay = asyncio.create_task(self._relay())
 
     async def closed(self) -> None:
-        relay = getattr(self, "relay", None)
-        if relay is not None:
-            relay.cancel()
-            await asyncio.gather(relay, return_exceptions=True)
+        if self.relay is not None:
+            await self.end_relay()
             try:
                 await self.reading.ended("the log was left")
             except DatabaseError as exc:

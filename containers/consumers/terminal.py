@@ -161,24 +161,19 @@ class TerminalConsumer(AuditedConsumer):
         await self.close(code)
 
     async def _stop(self) -> None:
-        await self._end_relay()
+        await self.end_relay()
         try:
             if self.held:
                 await self._end("ended: the right to it ended", Ending.RIGHT)
         except (DatabaseError, TerminalError) as exc:
             log.warning("terminal %s of %s was left as it is: %s", self.ident, self.container, exc)
 
-    async def _end_relay(self) -> None:
-        if self.relay is not None:
-            self.relay.cancel()
-            await asyncio.gather(self.relay, return_exceptions=True)
-
     async def closed(self) -> None:
         if self.relay is None:
             return
         if self.stopping is not None:
             await asyncio.gather(self.stopping, return_exceptions=True)
-        await self._end_relay()
+        await self.end_relay()
         try:
             if not self.held:
                 # Another window took it over, or the browser went before it knew of the shell's end.

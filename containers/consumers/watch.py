@@ -57,9 +57,7 @@ class WatchConsumer(AuditedConsumer):
         self.relay = asyncio.create_task(self._serve())
 
     async def closed(self) -> None:
-        if self.relay is not None:
-            self.relay.cancel()
-            await asyncio.gather(self.relay, return_exceptions=True)
+        await self.end_relay()
 
     async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
         try:

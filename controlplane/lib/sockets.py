@@ -141,6 +141,13 @@ class SignedInConsumer(AsyncWebsocketConsumer):
             self.relay.cancel()
         await self.close(code)
 
+    async def end_relay(self) -> None:
+        """Cancel what feeds it, and wait. Once: cancelled again it would not come to write down its end."""
+        if self.relay is not None:
+            if not self.relay.cancelling():
+                self.relay.cancel()
+            await asyncio.gather(self.relay, return_exceptions=True)
+
     async def _refusal(self, told: Callable[[Exception], Awaitable[None]] | None = None) -> int | None:
         self.scope["user"] = await get_user(self.scope)
         if not self.scope["user"].is_authenticated or not self.scope["user"].is_active:
