@@ -22,7 +22,7 @@ from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.root, pytest.mark.docker, pytest.mark.registry, pytest.mark.timeout(240)]
 
-STUBBORN = ("sh", "-c", 'trap "" TERM; while :; do sleep 1; done')
+STUBBORN = ("sh", "-c", 'trap "echo asked" TERM; while :; do sleep 0.1; done')
 COUNTING = ("sh", "-c", "n=0; while :; do n=$((n+1)); echo line $n; sleep 0.1; done")
 # These carry the streams of bytes; the others may die without anybody who looks on noticing.
 CARRIERS = ("web", "gateway", "agent")
@@ -53,6 +53,7 @@ def test_a_part_killed_in_the_middle_of_work(
         eventually(lambda: slow.bytes_sent > 100_000, timeout=30, what="the pull is under way")
         stop = person.ask("/containers/do/stop/", ids=[stubborn_pk])
         eventually(lambda: person.operation(stop).state == "running", timeout=20, what="the stop is under way")
+        eventually(lambda: "asked" in engine.cli("logs", stubborn), what="and its engine knows of it")
         assert person.operation(pull).state == "running"
 
         old = up.kill(part)

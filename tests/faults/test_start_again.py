@@ -38,12 +38,13 @@ def test_a_second_start_keeps_the_data_and_settles_what_was_interrupted(
         eventually(lambda: person.host_state(1) == "connected", timeout=30)
         stays, stops = unique("stays"), unique("stops")
         engine.run(busybox_image, "sleep", "1000", name=stays)
-        engine.run(busybox_image, "sh", "-c", 'trap "" TERM; while :; do sleep 1; done', name=stops)
+        engine.run(busybox_image, "sh", "-c", 'trap "echo asked" TERM; while :; do sleep 0.1; done', name=stops)
         stops_pk = eventually(lambda: person.container(stays) and person.running(stops), timeout=20)
         pull = person.ask("/images/pull/", reference=slow.reference("gantry/interrupted:1"), hosts=[1])
         eventually(lambda: slow.bytes_sent > 50_000, timeout=30, what="the pull is under way")
         stop = person.ask("/containers/do/stop/", ids=[stops_pk])
         eventually(lambda: person.operation(stop).state == "running", timeout=20, what="the stop is under way")
+        eventually(lambda: "asked" in engine.cli("logs", stops), what="and its engine knows of it")
 
         pids = [pid for part in PARTS for pid in up.pids(part)]
         end(up, how)
