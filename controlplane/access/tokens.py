@@ -90,7 +90,7 @@ def may_see_to(actor: User, owner: User) -> bool:
     """Whether `actor` may make tokens of `owner`: their own, those of a service account they see to, and whoever
     manages access those of any service account."""
     if not owner.is_service:
-        return actor.pk == owner.pk and not _is_narrowed(actor)
+        return actor.pk == owner.pk and not actor.is_narrowed
     return services_of(actor).filter(pk=owner.pk).exists()
 
 
@@ -106,7 +106,7 @@ def services_of(actor: User) -> QuerySet[User]:
 
 def _own_services(actor: User) -> QuerySet[User]:
     every = User.objects.filter(is_service=True)
-    if _is_narrowed(actor):
+    if actor.is_narrowed:
         return every.none()
     return every.filter(Q(responsible=actor.pk) | Q(responsible_team__in=actor.teams.values("pk")))
 
@@ -117,7 +117,7 @@ def seen_by(actor: User) -> QuerySet[Token]:
     if manages(actor):
         return every
     own = Q(pk=actor.token.pk) if actor.token else Q(pk__in=[])
-    if not _is_narrowed(actor):
+    if not actor.is_narrowed:
         own |= Q(owner=actor.pk) | Q(owner__in=services_of(actor).values("pk"))
     return every.filter(own)
 
@@ -131,10 +131,6 @@ def get_service(actor: User, pk: int) -> User:
     """A service account that `actor` sees to. Raises NotSeen."""
     rows = services_of(actor).select_related("responsible", "responsible_team")
     return one_of(rows, "access.manage", pk=pk, is_service=True)
-
-
-def _is_narrowed(actor: User) -> bool:
-    return actor.token is not None and actor.token.is_narrowed
 
 
 @transaction.atomic

@@ -112,8 +112,7 @@ def change_names(request: HttpRequest, form: NameForm) -> User:
 
 
 def _require_all_of_ones_own(request: HttpRequest) -> None:
-    token = signed_in(request).token
-    if token is not None and token.is_narrowed:
+    if signed_in(request).is_narrowed:
         raise Withheld(
             "access.account",
             "A narrowed token has nothing to do with the account of its owner.",

@@ -37,8 +37,7 @@ def require_every_name(actor: User, definition: Definition) -> None:
 
     To change it is to read all its names, and its webhook builds them with its owner's rights.
     """
-    is_narrowed = actor.token is not None and actor.token.is_narrowed
-    if definition.owner_id == actor.pk and not is_narrowed:
+    if definition.owner_id == actor.pk and not actor.is_narrowed:
         return
     options = Options.of_json(definition.options)
     environment = definition.host.environment_id if definition.host else None

@@ -198,7 +198,7 @@ def save_definition(actor: User, definition: Definition, *, ip: str | None = Non
 
 
 def _refuse_narrowed(actor: User, deed: str) -> None:
-    if actor.token is not None and actor.token.is_narrowed:
+    if actor.is_narrowed:
         raise Withheld(
             "image.build",
             f"A narrowed token may {deed}: its builds would have all the rights of the token's owner.",

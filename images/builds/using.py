@@ -87,8 +87,7 @@ def _tenant(actor: User, host: Host) -> str:
     place = Place(host.environment_id)
     if allows(actor, VERB, place) and allows(actor, "image.build", place):
         return f"environment {host.environment_id or 0}"
-    token = actor.token
-    return f"token {token.pk}" if token is not None and token.is_narrowed else f"person {actor.pk}"
+    return f"token {actor.token.pk}" if actor.token and actor.is_narrowed else f"person {actor.pk}"
 
 
 def _require_own_cache(host: Host, found: Uses, free: bool) -> None:

@@ -13,13 +13,15 @@ from django.test import Client
 from django.utils import timezone
 
 from controlplane.access.models import Standing, User
-from controlplane.lib.errors import Unavailable
+from controlplane.lib.errors import RightMissing, Unavailable
 from controlplane.lib.seal import seal
 from controlplane.operations.models import Operation, State
 from hosts.models import Host, HostState
 from images.builds import actions, triggers
+from images.builds.access import require_every_name
 from images.builds.asked import Options, Source
 from images.builds.models import Build, Concurrency, Definition
+from tests.access.test_tokens import narrowed
 from tests.builds.test_building import typed
 from tests.images.working import make_host, run
 from tests.support.engines import EngineProcess, unique
@@ -128,6 +130,13 @@ def test_what_is_no_push_to_its_branch_builds_nothing(
     answer = deliver(client, content, **{"X-Hub-Signature-256": f"sha256={signature(content)}"})
     assert answer.status_code == status
     assert not Operation.objects.exists()
+
+
+def test_a_narrowed_token_of_its_owner_is_held_to_its_names(definition: Definition) -> None:
+    assert definition.owner
+    require_every_name(definition.owner, definition)
+    with pytest.raises(RightMissing):
+        require_every_name(narrowed(definition.owner, repositories=["team/app"]), definition)
 
 
 def test_an_owner_who_lost_the_right_builds_nothing_and_it_is_shown(

@@ -41,6 +41,11 @@ class User(AbstractUser):
         ]
 
     @property
+    def is_narrowed(self) -> bool:
+        """Whether a token speaks for them that leaves them less than they hold."""
+        return self.token is not None and self.token.is_narrowed
+
+    @property
     def can_sign_in(self) -> bool:
         """Whether there can be a session of theirs, however they prove who they are."""
         return self.is_active and not self.is_service
